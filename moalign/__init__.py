@@ -1,0 +1,1 @@
+"""moalign: define the rewards you care about; get the whole front of models."""
