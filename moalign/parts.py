@@ -224,9 +224,14 @@ def look_up_names(owner: Any) -> None:
 
 
 def needs_of(value: Any) -> frozenset[Any]:
-    """Return what a part and all parts below it read from a forward pass."""
+    """Return what a part and all parts below it read from a forward pass.
+
+    A part whose needs depend on its options says so in a property `needs`, which is then the whole answer.
+    """
+    if isinstance(getattr(type(value), "needs", None), property):
+        return value.needs
     own = getattr(value.fn if isinstance(value, Bound) else value, "part_needs", frozenset())
-    below = list(fields(value).values()) + (list(value) if isinstance(value, tuple) else [])
+    below = list(fields(value).values())
     return own.union(*(needs_of(v) for v in below)) if below else own
 
 

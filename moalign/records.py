@@ -13,6 +13,7 @@ Axes, in this order: ``member row token objective``; estimators see ``member pro
 | `Rows` | the whole batch, flat | collectors | every later stage |
 | `Outputs` | what a forward pass gave | `Policy.forward` | losses |
 | `Credit` | advantages per token and channel, value targets | credit | losses, reductions |
+| `Setting` | what the study declares about the objectives | study | controllers |
 | `Signals` | what a step showed about each member | the loop | controllers |
 | `Points` | where the members stand | the loop | breeding |
 | `Stacked` | a parameter and its member axis | `Policy.parameters` | updates, checkpoints |
@@ -215,6 +216,17 @@ class Credit:
     advantages: Float[Tensor, "row token channel"]
     targets: Float[Tensor, "row objective"] | None = None
     metrics: Metrics = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a controller knows before the first step, larger is better; NaN where a study declares nothing."""
+
+    names: tuple[str, ...]
+    ideal: Float[Tensor, "objective"]
+    nadir: Float[Tensor, "objective"]
+    reference: Float[Tensor, "objective"]  # reference point of the hypervolume
+    thresholds: Float[Tensor, "objective"]  # floors: a constraint is met when the mean is at least this
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,45 @@
+# Two commands on a fresh machine with Python 3.11, git and make:
+#   make study   sets up and runs the main job: a front of models and its baseline, printed and reported
+#   make test    sets up and passes lint, types and tests
+
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+# settings of the study, e.g. make study SET="--set recipe.steps=10"
+SET    ?=
+OUT    ?= runs
+BASE   ?= models/arithmetic
+BASE_STEPS ?= 750
+# tests run in parallel processes, so each has one thread
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: study test lint types clean
+
+study: $(VENV)/.run
+	OMP_NUM_THREADS=2 $(BIN)/python -m moalign.tasks.arithmetic $(BASE) --steps $(BASE_STEPS)
+	$(BIN)/moalign run studies/arithmetic.py --out $(OUT) $(SET)
+
+test: $(VENV)/.dev lint types
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/pyright
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs models

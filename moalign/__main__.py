@@ -1,0 +1,5 @@
+"""``python -m moalign`` is the command ``moalign``."""
+
+from moalign.cli import main
+
+main()

@@ -1,0 +1,65 @@
+"""Study files: Python that defines `Study` objects at its top level."""
+
+import importlib.util
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moalign.errors import ConfigError
+
+if TYPE_CHECKING:
+    from moalign.study import Study
+
+
+def studies_in(file: Path) -> dict[str, "Study"]:
+    """Import a study file and return its studies by variable name: the first is the main one, the others baselines."""
+    from moalign.study import Study
+
+    if not file.is_file():
+        raise ConfigError(
+            f"`{file}` is not a file; give a Python file that defines a Study, e.g. studies/arithmetic.py."
+        )
+    module_spec = importlib.util.spec_from_file_location(file.stem, file)
+    if module_spec is None or module_spec.loader is None:
+        raise ConfigError(f"`{file}` is not a Python file.")
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[file.stem] = module  # so that functions defined there have an address, also in other processes
+    folder = str(file.parent.resolve())
+    if folder not in sys.path:
+        sys.path.append(folder)
+    module_spec.loader.exec_module(module)
+    found = {name: value for name, value in vars(module).items() if isinstance(value, Study)}
+    if not found:
+        raise ConfigError(f"`{file}` defines no Study; write `study = Study(...)` at its top level.")
+    names = [study.name for study in found.values()]
+    if len(set(names)) != len(names):
+        raise ConfigError(f"`{file}` has two studies of one name ({', '.join(names)}); each needs its own directory.")
+    return found
+
+
+def with_settings(study: "Study", settings: Sequence[str]) -> "Study":
+    """Apply ``path=value`` settings; a value is JSON where it reads as JSON, else a string."""
+    changes: dict[str, Any] = {}
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not equals or not path:
+            raise ConfigError(f"`--set {setting}`: write path=value, e.g. --set recipe.learning_rate=1e-4.")
+        try:
+            changes[path] = json.loads(text)
+        except json.JSONDecodeError:
+            changes[path] = text
+    return study.replace(**changes)
+
+
+def select_studies(file: Path, *, only: str | None, settings: Sequence[str]) -> list["Study"]:
+    """Return the studies of a file with settings applied; `only` names one of them."""
+    studies = [with_settings(study, settings) for study in studies_in(file).values()]
+    if only is None:
+        return studies
+    chosen = [study for study in studies if study.name == only]
+    if not chosen:
+        names = ", ".join(study.name for study in studies)
+        raise ConfigError(f"`--only {only}`: `{file}` defines {names}.")
+    return chosen

@@ -1,0 +1,31 @@
+"""``moalign export``: a point of a front as a model that other programs load."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLES = """
+[bold]Examples[/]
+
+  moalign export runs/arithmetic m03 --to out/m03              an adapter: PeftModel.from_pretrained
+
+  moalign export runs/arithmetic m03 --to out/m03 --merge      a model: AutoModelForCausalLM.from_pretrained
+"""
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    point: Annotated[str, typer.Argument(help="Point of the front, e.g. m03.")],
+    to: Annotated[Path, typer.Option(help="Directory to write.")],
+    merge: Annotated[bool, typer.Option("--merge", help="Merge the adapter into a copy of the base model.")] = False,
+) -> None:
+    """Write a point as a PEFT adapter, or merged into a full model, tokenizer included."""
+    from moalign.study import load
+
+    written = load(run).front.point(point).export(to, merge=merge)
+    typer.echo(f"wrote {written}")
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog=EXAMPLES)(export)

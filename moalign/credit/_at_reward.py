@@ -1,0 +1,67 @@
+"""The vector becomes a number in the reward: each completion is scalarized before advantages are estimated."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from moalign.errors import ConfigError
+from moalign.optimizers.scalarizers import Linear
+from moalign.parts import look_up_names, part, register
+
+MISSING = ("renormalize", "zero")
+
+
+@register("collapse", "at_reward", test="tests/credit/test_collapses.py::test_at_reward_matches_grpo")
+@dataclass(frozen=True)
+class AtReward:
+    """Scalarize every completion's reward vector: what is maximised is E[u(r)], u the `scalarizer`.
+
+    `missing` says what an objective that does not apply to a completion does: ``"renormalize"`` leaves it out and
+    rescales the other weights to the same sum, ``"zero"`` counts it as a reward of 0. A completion without any
+    valid reward (under ``"renormalize"``: any that has weight) is invalid and gets no advantage.
+    """
+
+    scalarizer: Any = part("scalarizer", Linear())
+    missing: str = "renormalize"
+
+    def __post_init__(self) -> None:
+        look_up_names(self)
+        if self.missing not in MISSING:
+            raise ConfigError(f"`missing` must be one of {', '.join(MISSING)}, got {self.missing!r}.")
+
+    def before(
+        self,
+        values: Float[Tensor, "member prompt group objective"],
+        valid: Bool[Tensor, "member prompt group objective"],
+        weights: Float[Tensor, "member #prompt #group objective"],
+        ideal: Float[Tensor, "member #prompt #group objective"],
+    ) -> tuple[Float[Tensor, "member prompt group 1"], Bool[Tensor, "member prompt group 1"]]:
+        """Return each completion's utility and whether it has one."""
+        weights, ideal = weights.to(values).expand_as(values), ideal.to(values).expand_as(values)
+        some = valid.any(-1, keepdim=True)
+        if self.missing == "zero":
+            utility = self.scalarizer(torch.where(valid, values, 0), weights, ideal)[..., None]
+            return torch.where(some, utility, 0), some
+        present = torch.where(valid, weights, 0).abs().sum(-1, keepdim=True)
+        some = some & (present > 0)
+        weights = weights * (weights.abs().sum(-1, keepdim=True) / torch.where(some, present, 1))
+        utility = torch.zeros_like(values[..., 0])
+        # one call per pattern of what is there: an absent objective must not enter a maximum, a product or a log-sum
+        for pattern in torch.unique(valid[some[..., 0]], dim=0):
+            rows = (valid == pattern).all(-1) & some[..., 0]
+            utility[rows] = self.scalarizer(
+                values[rows][:, pattern], weights[rows][:, pattern], ideal[rows][:, pattern]
+            )
+        return utility[..., None], some
+
+    def after(
+        self,
+        advantages: Float[Tensor, "member prompt group channel"],
+        valid: Bool[Tensor, "member prompt group channel"],
+        weights: Float[Tensor, "member #prompt #group objective"],
+    ) -> Float[Tensor, "member prompt group channel"]:
+        """Return the advantages: they are scalar already."""
+        return advantages

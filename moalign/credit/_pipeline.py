@@ -1,0 +1,116 @@
+"""From reward vectors to credit: normalize, estimate, collapse, rescale, gain, place."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from moalign.credit._at_reward import AtReward
+from moalign.credit._group_relative import group_relative
+from moalign.credit._moments import moments, varies
+from moalign.credit._normalizers import none
+from moalign.credit._spread import spread
+from moalign.parts import look_up_names, part, register
+from moalign.records import Credit, Metrics, Rewards, Rows, State
+
+Grid = Float[Tensor, "member prompt group objective"]
+Mask = Bool[Tensor, "member prompt group objective"]
+
+
+@register("credit", "pipeline", test="tests/credit/test_pipeline.py::test_defaults_are_grpo")
+@dataclass(frozen=True)
+class CreditPipeline:
+    """Credit as a composition of six parts; which `collapse` is bound decides where the vector becomes a number.
+
+    Rewards are normalized by a fitted map that also moves the ideal; `collapse.before` may scalarize them; `estimate`
+    turns them into advantages; `collapse.after` may add these up; `rescale` sets their size; the controller's gain
+    multiplies what comes out, because any earlier factor would be divided out again; `place` hands it to tokens.
+    Only kept rows count, and of them only valid rewards: the others have no advantage and no part in a mean.
+    """
+
+    normalize: Any = part("normalizer", none)
+    estimate: Any = part("estimator", group_relative)
+    collapse: Any = part("collapse", AtReward())
+    rescale: Any = part("rescaler", None)
+    place: Any = part("placement", spread)
+
+    def __post_init__(self) -> None:
+        look_up_names(self)
+
+    def init(self, members: int, objectives: int) -> State:
+        """Return the state before the first step: the best reward seen so far, and what the normalizer remembers."""
+        fitted = getattr(self.normalize, "init", None)
+        return {
+            "best": torch.full((members, objectives), -torch.inf),
+            "normalize": {} if fitted is None else fitted(members, objectives),
+        }
+
+    def __call__(
+        self,
+        rows: Rows,
+        weights: Float[Tensor, "member #prompt #group objective"],
+        gain: Float[Tensor, "member"],
+        state: State,
+    ) -> tuple[Credit, State]:
+        """Return the credit of every token; rows without rewards (offline pairs, supervised examples) get none."""
+        if rows.rewards is None:
+            nothing = torch.zeros((*rows.tokens.shape, 1), device=rows.tokens.device)
+            return Credit(nothing), state
+        values, kept = rows.grid(rows.rewards.values)
+        mask = (rows.grid(rows.rewards.valid.to(values))[0] > 0) & kept[..., None]
+        affine, memory = self.normalize(values, mask, state.get("normalize", {}))
+        best = torch.maximum(state["best"].to(values), torch.where(mask, values, -torch.inf).amax((1, 2)))
+        ideal = affine(_ideal(rows.rewards, best)[:, None, None, :])
+        normal = torch.where(mask, affine(values), 0)
+
+        seen, valid = self.collapse.before(normal, mask, weights, ideal)
+        raw = self.collapse.after(self.estimate(seen, valid), valid, weights)
+        some = valid.any(-1)
+        sized = raw if self.rescale is None else self.rescale(raw, some)
+        advantages = torch.where(some[..., None], sized, 0) * gain.to(raw)[:, None, None, None]
+
+        metrics = {
+            **_spreads(advantages, some, rows.rewards.names),
+            **_silent_groups(values, mask, weights.to(values)),
+            "advantages/rescaled_by": _factor(raw, sized, some),
+        }
+        placed = self.place(rows, rows.flat(advantages))
+        return Credit(placed, rows.flat(normal), metrics), {**state, "best": best, "normalize": memory}
+
+
+def _ideal(rewards: Rewards, best: Float[Tensor, "member objective"]) -> Float[Tensor, "member objective"]:
+    """Return the declared ideal, the best seen where none is declared, and 0 where nothing was seen."""
+    ideal = torch.where(rewards.ideal.isnan(), best, rewards.ideal.to(best))
+    return torch.where(ideal.isfinite(), ideal, 0)
+
+
+def _spreads(advantages: Float[Tensor, "member prompt group channel"], some: Tensor, names: tuple[str, ...]) -> Metrics:
+    """Return mean and std of the advantages per member, by objective or, once collapsed, as ``combined``."""
+    channels = names if advantages.shape[-1] == len(names) else ("combined",)
+    _, mean, std = moments(advantages, some[..., None].expand_as(advantages), (1, 2))
+    each = {"mean": mean[:, 0, 0], "std": std[:, 0, 0]}
+    return {f"advantages/{name}/{key}": x[:, i] for i, name in enumerate(channels) for key, x in each.items()}
+
+
+def _factor(before: Tensor, after: Tensor, some: Bool[Tensor, "member prompt group"]) -> Float[Tensor, "member"]:
+    """Return by how much rescaling multiplied the spread of a member's advantages."""
+    was, now = (moments(x, some[..., None].expand_as(x), (1, 2, 3))[2].flatten() for x in (before, after))
+    return torch.where(was > 0, now / torch.where(was > 0, was, 1), 1)
+
+
+def _silent_groups(values: Grid, mask: Mask, weights: Float[Tensor, "member #prompt #group objective"]) -> Metrics:
+    """Return the share of groups that teach nothing: in the vector, and in the weighted sum of its entries.
+
+    A group whose rewards trade off one for one varies as a vector and is silent as a sum: only the former is hopeless.
+    """
+    groups = mask.any(-1).any(-1)
+    count = groups.sum(1).clamp(min=1)
+    weighted = torch.where(mask, values * (weights != 0), 0)
+    vector = varies(weighted, mask, (2,)).any(-1)
+    total = varies((weighted * weights).sum(-1), mask.any(-1), (2,))
+    return {
+        "frac_vector_zero_std": (groups & ~vector).sum(1) / count,
+        "frac_reward_zero_std": (groups & ~total).sum(1) / count,
+    }

@@ -1,0 +1,33 @@
+"""Fronts of models: chosen on dev prompts, valued on test prompts; data only, models load on call.
+
+>>> front = Front.from_frame({"right": [0.9, 0.4], "tokens": [20, 4]}, ["right", Objective("tokens", maximize=False)])
+>>> front.select(at_most={"tokens": 10}, maximize="right").id
+'1'
+"""
+
+from moalign.objectives import Objective
+
+from ._build import build_front
+from ._candidates import Members, Soups
+from ._front import Front
+from ._measure import Measure, hypervolume_measure
+from ._panels import Dots, Panel, panels
+from ._point import Point
+from ._table import front_table, marks, print_front
+
+__all__ = [
+    "Dots",
+    "Front",
+    "Measure",
+    "Members",
+    "Objective",
+    "Panel",
+    "Point",
+    "Soups",
+    "build_front",
+    "front_table",
+    "hypervolume_measure",
+    "marks",
+    "panels",
+    "print_front",
+]

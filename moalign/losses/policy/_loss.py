@@ -1,0 +1,37 @@
+"""The policy loss: ratio × bounds × surrogate."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from moalign.losses.policy._bounds import constant_bounds
+from moalign.losses.policy._ratio import token_ratio
+from moalign.losses.policy._surrogate import clipped_surrogate
+from moalign.parts import look_up_names, part, register
+from moalign.records import Couples, Credit, Outputs, Rows
+
+
+@register("loss", "policy", test="tests/parity/test_trl.py::test_loss_and_gradients")
+@dataclass(frozen=True)
+class PolicyLoss:
+    """The policy gradient of every channel: `surrogate` of the `ratio`, kept within `bounds`, with credit's advantages.
+
+    >>> from moalign.parts import bind
+    >>> DAPO = PolicyLoss(bounds=bind(constant_bounds, epsilon=0.2, epsilon_high=0.28))
+    >>> GSPO = PolicyLoss(ratio="sequence", bounds=bind(constant_bounds, epsilon=3e-4, epsilon_high=4e-4))
+    >>> REINFORCE = PolicyLoss(surrogate="plain")
+    """
+
+    ratio: Any = part("ratio", token_ratio)
+    bounds: Any = part("bounds", constant_bounds)
+    surrogate: Any = part("surrogate", clipped_surrogate)
+    couples: ClassVar[Couples] = Couples.ROWS
+
+    def __post_init__(self) -> None:
+        look_up_names(self)
+
+    def __call__(self, outputs: Outputs, rows: Rows, credit: Credit) -> Float[Tensor, "row token channel"]:
+        """Return each token's loss, per channel."""
+        return self.surrogate(self.ratio(outputs, rows), credit.advantages, *self.bounds(outputs, rows))

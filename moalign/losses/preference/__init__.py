@@ -1,0 +1,7 @@
+"""Preference losses: pure links of a margin, and the loss that computes the margin once for all of them."""
+
+from moalign.losses.preference._links import dpo, ipo
+from moalign.losses.preference._loss import PreferenceLoss
+from moalign.losses.preference._scores import averaged, summed
+
+__all__ = ["PreferenceLoss", "averaged", "dpo", "ipo", "summed"]

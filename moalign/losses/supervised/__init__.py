@@ -1,0 +1,5 @@
+"""Supervised losses."""
+
+from moalign.losses.supervised._nll import nll
+
+__all__ = ["nll"]

@@ -1,0 +1,93 @@
+"""Sampling with a transformers model in one loop for all members."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from moalign.policies.batches import blocks
+from moalign.policies.drawing import draw
+from moalign.policies.scoring import inputs
+from moalign.records import Requests, Samples
+
+SHRINK = 7 / 8  # drop finished rows once the rows that must stay are at most this share: dropping copies the cache
+
+
+@torch.inference_mode()
+def generate(
+    model: PreTrainedModel,
+    requests: Requests,
+    uniforms: Float[Tensor, "row token"],
+    *,
+    acting: Callable[[Sequence[int]], AbstractContextManager[object]],
+    pad_id: int,
+    eos_ids: Sequence[int],
+    drop: bool = True,
+) -> Samples:
+    """Complete the requests, token by token, from uniforms that are inverted through the model's distribution.
+
+    Each prompt is read once and its cache repeated `n` times. Rows lie in equal blocks, one per member;
+    ``acting(members)`` is the reusable context in which the model answers a batch of such blocks. With `drop`, rows
+    that have finished leave the batch, as far as the blocks stay equal; a member that has none left leaves too.
+    """
+    device = uniforms.device
+    members, request, real = blocks(requests.member)
+    context = acting(members)
+    n, limit, many = requests.n, requests.max_new_tokens, len(requests.member) * requests.n
+    prompt_mask = requests.prompt_mask[request.flatten()]
+    prompt = requests.prompt_tokens[request.flatten()]
+    width = int(requests.prompt_mask.sum(1).max())
+    prompt, prompt_mask = prompt[:, -width:], prompt_mask[:, -width:]
+
+    # one line more than there are rows, where fillers write
+    tokens = torch.full((many + 1, limit), pad_id, device=device)
+    logprobs = torch.zeros(many + 1, limit, device=device)
+    mask = torch.zeros(many + 1, limit, dtype=torch.bool, device=device)
+    finished = torch.zeros(many + 1, dtype=torch.bool, device=device)
+    ends = torch.tensor(list(eos_ids), device=device)
+
+    cache = DynamicCache(config=model.config)
+    with context:
+        said = inputs(model, prompt_mask, width)
+        logits = model(input_ids=prompt, past_key_values=cache, use_cache=True, logits_to_keep=1, **said).logits[:, -1]
+    cache.batch_repeat_interleave(n)
+    logits = logits.repeat_interleave(n, 0)
+    row = (request[:, :, None] * n + torch.arange(n, device=device)).flatten(1)  # block slot
+    done = ~real.repeat_interleave(n, 1)
+    row = row.masked_fill(done, many).flatten()
+    temperature = torch.cat([requests.temperature.repeat_interleave(n), uniforms.new_ones(1)])[row]
+    uniform = torch.cat([uniforms, uniforms.new_zeros(1, limit)])[row]
+    seen = torch.cat([prompt_mask.repeat_interleave(n, 0), prompt_mask.new_ones(len(row), limit)], dim=1)
+
+    for t in range(limit):
+        token, logprob = draw(logits, temperature, uniform[:, t])
+        live = ~done.flatten()
+        tokens[row, t] = torch.where(live, token, pad_id)
+        logprobs[row, t] = torch.where(live, logprob, 0.0)
+        mask[row, t] = live
+        end = live & torch.isin(token, ends)
+        finished[row] |= end
+        done = done | end.view(done.shape)
+        counts = (~done).sum(1).tolist()
+        if t + 1 == limit or not any(counts):
+            break
+        going = [i for i, count in enumerate(counts) if count]
+        slots = max(counts)
+        if drop and len(going) * slots <= SHRINK * done.numel():
+            stay = torch.argsort(done.long(), dim=1, stable=True)[going, :slots]  # unfinished slots come first
+            done = done.gather(1, torch.argsort(done.long(), dim=1, stable=True))[going, :slots]
+            stay = (stay + torch.tensor(going, device=device)[:, None] * (len(row) // len(counts))).flatten()
+            cache.batch_select_indices(stay)
+            token, row, seen = token[stay], row[stay], seen[stay]
+            temperature, uniform = temperature[stay], uniform[stay]
+            if len(going) < len(members):
+                members = [members[i] for i in going]
+                context = acting(members)
+        with context:
+            said = inputs(model, seen[:, : width + t + 1], 1)
+            logits = model(input_ids=token[:, None], past_key_values=cache, use_cache=True, logits_to_keep=1, **said)
+            logits = logits.logits[:, -1]
+    return Samples(tokens[:many], mask[:many], logprobs[:many], finished[:many])

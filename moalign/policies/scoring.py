@@ -1,0 +1,122 @@
+"""From rows to log-probabilities: one pass over a micro-batch that reads only the completions' positions."""
+
+import inspect
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+
+
+def positions_of(mask: Bool[Tensor, "row token"]) -> Int[Tensor, "row token"]:
+    """Return each token's position among its row's unmasked ones.
+
+    >>> positions_of(torch.tensor([[False, True, True]])).tolist()
+    [[0, 0, 1]]
+    """
+    return (mask.long().cumsum(1) - 1).clamp(min=0)
+
+
+def inputs(model: PreTrainedModel, mask: Bool[Tensor, "row token"], new: int) -> dict[str, Any]:
+    """Return attention mask and positions for the last `new` of these columns; nothing to say if none is masked."""
+    if bool(mask.all()):
+        return {}
+    said: dict[str, Any] = {"attention_mask": mask.long()}
+    if "position_ids" in inspect.signature(model.forward).parameters:  # not with ALiBi, which reads the mask
+        said["position_ids"] = positions_of(mask)[:, -new:]
+    return said
+
+
+class Hidden:
+    """Collects what the output layer reads while the context lasts: the last hidden states, at the kept positions."""
+
+    def __init__(self, model: PreTrainedModel):
+        self.layer: nn.Module = model.get_output_embeddings()
+        self.seen: list[Tensor] = []
+
+    def __enter__(self) -> "Hidden":
+        self.handle = self.layer.register_forward_pre_hook(lambda _, inputs: self.seen.append(inputs[0]))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.handle.remove()
+
+
+def completion_logits(
+    model: PreTrainedModel,
+    prompt_tokens: Int[Tensor, "row prompt_token"],
+    prompt_mask: Bool[Tensor, "row prompt_token"],
+    tokens: Int[Tensor, "row token"],
+) -> tuple[Float[Tensor, "row token vocabulary"], Float[Tensor, "row token hidden"]]:
+    """Return the logits of every completion token, and the hidden states they were read from.
+
+    Columns after a row's end need no mask: attention is causal, so what stands there changes nothing before it.
+    """
+    length = tokens.shape[1]
+    mask = torch.cat([prompt_mask, prompt_mask.new_ones(len(tokens), length - 1)], dim=1)
+    with Hidden(model) as hidden:
+        logits = model(
+            input_ids=torch.cat([prompt_tokens, tokens[:, :-1]], dim=1),
+            use_cache=False,
+            logits_to_keep=length,
+            **inputs(model, mask, mask.shape[1]),
+        ).logits
+    return logits, hidden.seen[0]
+
+
+def shared_prompt_logits(
+    model: PreTrainedModel,
+    prompt_tokens: Int[Tensor, "prompt prompt_token"],
+    prompt_mask: Bool[Tensor, "prompt prompt_token"],
+    prompt: Int[Tensor, "row"],
+    tokens: Int[Tensor, "row token"],
+) -> tuple[Float[Tensor, "row token vocabulary"], Float[Tensor, "row token hidden"]]:
+    """Return the same as `completion_logits` of ``prompt_tokens[prompt]``, reading each prompt once.
+
+    The keys and values of a prompt are computed, with their gradients, for all completions that follow it.
+    """
+    length = tokens.shape[1]
+    cache = DynamicCache(config=model.config)
+    with Hidden(model) as hidden:
+        said = inputs(model, prompt_mask, prompt_mask.shape[1])
+        logits = [
+            model(input_ids=prompt_tokens, past_key_values=cache, use_cache=True, logits_to_keep=1, **said).logits[
+                prompt
+            ]
+        ]
+        hidden.seen[0] = hidden.seen[0][prompt]
+        if length > 1:
+            cache.batch_select_indices(prompt)
+            mask = torch.cat([prompt_mask[prompt], prompt_mask.new_ones(len(tokens), length - 1)], dim=1)
+            said = inputs(model, mask, length - 1)
+            logits.append(model(input_ids=tokens[:, :-1], past_key_values=cache, use_cache=True, **said).logits)
+    return torch.cat(logits, dim=1), torch.cat(hidden.seen, dim=1)
+
+
+def can_share_prompts(model: PreTrainedModel) -> bool:
+    """Tell whether the model's cache is plain keys and values, which gradients can pass and rows can select."""
+    return all(isinstance(layer, DynamicLayer) for layer in DynamicCache(config=model.config).layers)
+
+
+def token_scores(
+    logits: Float[Tensor, "row token vocabulary"],
+    tokens: Int[Tensor, "row token"],
+    temperature: Float[Tensor, "row"],
+    *,
+    entropy: bool = False,
+) -> tuple[Float[Tensor, "row token"], Float[Tensor, "row token"] | None]:
+    """Return the tokens' log-probabilities under softmax(logits / temperature), and that distribution's entropy.
+
+    Temperature 0, greedy, has no log-probabilities of its own: 1 is used, as in sampling.
+
+    >>> token_scores(torch.zeros(1, 1, 4), torch.tensor([[2]]), torch.ones(1), entropy=True)
+    (tensor([[-1.3863]]), tensor([[1.3863]]))
+    """
+    logits = logits.float()
+    if bool(((temperature != 1) & (temperature != 0)).any()):
+        logits = logits / temperature.masked_fill(temperature == 0, 1.0)[:, None, None]
+    total = logits.logsumexp(-1)
+    logprobs = logits.gather(-1, tokens[..., None]).squeeze(-1) - total
+    return logprobs, total - (logits.softmax(-1) * logits).sum(-1) if entropy else None

@@ -1,0 +1,52 @@
+"""Recipes: a paper's method as a named binding of parts, with its reference and its settings.
+
+A recipe is a function of changes: fields of `Recipe`, or options of its parts by name or dotted path.
+
+>>> from moalign import recipes
+>>> recipe = recipes.gdpo(steps=200, num_generations=4, epsilon=0.3)
+>>> recipe.steps, recipe.losses["policy"].bounds(None, None)
+(200, (0.3, 0.3))
+"""
+
+from collections.abc import Callable
+
+from moalign.parts import REGISTRY, Method
+from moalign.recipes._bounded import dcpo, gfpo, trust_region
+from moalign.recipes._fronts import c_morl, hypervolume, lagrangian, linear, mgda, rewarded_soup
+from moalign.recipes._group import dr_grpo, gdpo, grpo, gspo, reinforce, rloo
+from moalign.recipes._offline import dpo, sft
+from moalign.recipes._trl import from_trl
+from moalign.training.recipe import Recipe
+
+RECIPES: dict[str, Callable[..., Recipe]] = {
+    method.name: method.part for method in REGISTRY.values() if method.kind == "recipe"
+}
+
+
+def all_methods() -> list[Method]:
+    """Return every registered part and recipe, by kind and name."""
+    return [REGISTRY[key] for key in sorted(REGISTRY)]
+
+
+__all__ = [
+    "RECIPES",
+    "all_methods",
+    "c_morl",
+    "dcpo",
+    "dpo",
+    "dr_grpo",
+    "from_trl",
+    "gdpo",
+    "gfpo",
+    "grpo",
+    "gspo",
+    "hypervolume",
+    "lagrangian",
+    "linear",
+    "mgda",
+    "reinforce",
+    "rewarded_soup",
+    "rloo",
+    "sft",
+    "trust_region",
+]

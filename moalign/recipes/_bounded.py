@@ -1,0 +1,32 @@
+"""Recipes that limit what a step may learn from or how far it may go."""
+
+from typing import Any
+
+from moalign.losses import KL, PolicyLoss
+from moalign.parts import register
+from moalign.recipes._group import dr_grpo, grpo
+from moalign.rollouts.gfpo import GFPO
+from moalign.training.line_search import LineSearch
+from moalign.training.recipe import Recipe, with_options
+
+PINNED = "tests/recipes/test_recipes.py::test_bindings"
+
+
+@register("recipe", "gfpo", paper="shrivastava2025gfpo", test=PINNED)
+def gfpo(**changes: Any) -> Recipe:
+    """GFPO: sample a larger group and learn only from the completions that a second metric retains."""
+    return with_options(grpo(name="gfpo", num_generations=16, collect=GFPO()), changes)
+
+
+@register("recipe", "dcpo", paper="yang2025dcpo", test=PINNED)
+def dcpo(**changes: Any) -> Recipe:
+    """DCPO's clipping: each token's bounds follow from its old probability, wider for rare tokens; two passes."""
+    losses = {"policy": PolicyLoss(bounds="dcpo"), "kl": KL(beta=0.0)}
+    return with_options(grpo(name="dcpo", num_generations=16, losses=losses, passes=2), changes)
+
+
+@register("recipe", "trust_region", paper="schulman2015trpo", test=PINNED)
+def trust_region(**changes: Any) -> Recipe:
+    """TRPO's line search on each member: the largest step that improves the surrogate within a bound on the KL."""
+    losses = {"policy": PolicyLoss(surrogate="plain")}
+    return with_options(dr_grpo(name="trust_region", update=LineSearch(), losses=losses), changes)

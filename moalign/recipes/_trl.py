@@ -1,0 +1,163 @@
+"""TRL's GRPO, number for number: `from_trl` takes a `GRPOConfig` apart."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from moalign.credit import CreditPipeline, trl_normalize_then_sum, trl_sum_then_normalize
+from moalign.errors import ConfigError
+from moalign.losses import KL, PolicyLoss, constant, constant_bounds, sequence_mean, token_mean
+from moalign.optimizers.steps import AdamW
+from moalign.parts import Knob, Linear, bind
+from moalign.rollouts.collect import Sample
+from moalign.training.descent import Descent
+from moalign.training.recipe import Recipe, with_options
+from moalign.weighting import RewardWeights
+
+TAKEN = {
+    "learning_rate": "learning_rate",
+    "lr_scheduler_type": "learning_rate: linear or constant",
+    "warmup_steps": "learning_rate: share of the steps",
+    "max_steps": "steps; must be given, a recipe does not know the data's length",
+    "per_device_train_batch_size": "prompts_per_step",
+    "gradient_accumulation_steps": "prompts_per_step",
+    "generation_batch_size": "prompts_per_step × num_generations",
+    "steps_per_generation": "must equal gradient_accumulation_steps: one optimizer step per batch and pass",
+    "num_generations": "num_generations",
+    "max_completion_length": "max_completion_length",
+    "temperature": "temperature",
+    "num_iterations": "update.passes",
+    "weight_decay": "update.rule.weight_decay",
+    "adam_beta1": "update.rule.beta1",
+    "adam_beta2": "update.rule.beta2",
+    "adam_epsilon": "update.rule.eps",
+    "max_grad_norm": "update.max_grad_norm",
+    "beta": "losses.kl.beta",
+    "use_bias_correction_kl": "losses.kl.estimator: k3_ratio or k3",
+    "epsilon": "losses.policy.bounds.epsilon",
+    "epsilon_high": "losses.policy.bounds.epsilon_high",
+    "importance_sampling_level": "losses.policy.ratio",
+    "loss_type": "reduce: grpo, dr_grpo, dapo or bnpo",
+    "reward_weights": "weighting.weights, in the order of `reward_names`",
+    "multi_objective_aggregation": "credit",
+    "scale_rewards": "credit.estimate",
+    "mask_truncated_completions": "collect.mask_truncated",
+    "seed": "the study's seed, by hand",
+}
+"""Fields of `GRPOConfig` that change numbers and are taken over, and where to."""
+
+BESIDE = frozenset(
+    """output_dir logging_strategy logging_steps logging_first_step log_on_each_node logging_nan_inf_filter log_level
+    log_level_replica disable_tqdm report_to run_name project trackio_space_id trackio_bucket_id trackio_static_space_id
+    eval_strategy eval_steps eval_delay per_device_eval_batch_size eval_on_start save_strategy save_steps save_total_limit
+    save_only_model save_on_each_node enable_jit_checkpoint push_to_hub hub_token hub_model_id hub_strategy
+    hub_private_repo hub_always_push hub_revision bf16 fp16 tf32 bf16_full_eval fp16_full_eval gradient_checkpointing
+    gradient_checkpointing_kwargs activation_checkpointing activation_checkpointing_kwargs use_cache use_cpu
+    dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor
+    accelerator_config average_tokens_across_devices remove_unused_columns num_train_epochs use_liger_kernel
+    torch_compile num_generations_eval log_completions log_multimodal num_completions_to_print log_unique_prompts
+    log_completions_hub_repo optim ddp_timeout skip_memory_metrics pad_to_multiple_of local_rank do_train do_eval
+    disable_dropout debug include_for_metrics generation_batch_size""".split()
+)
+"""Fields that say where logs go or how memory is used; they change no number that a recipe is about."""
+
+REDUCTIONS = {"grpo": "sequence_mean", "bnpo": "token_mean", "dapo": "token_mean", "dr_grpo": "constant"}
+
+
+def from_trl(config: Any, *, reward_names: list[str] | None = None, **changes: Any) -> Recipe:
+    """Return the recipe that computes what TRL's `GRPOTrainer` computes under a `GRPOConfig`.
+
+    `reward_names` gives `reward_weights` their objectives. Raises `ConfigError` naming every field that is off its
+    default and has no counterpart here. See `TAKEN` for what goes where.
+    """
+    problems = [_refusal(name, value) for name, value in _off_default(config).items()]
+    problems += _unsupported_values(config, reward_names)
+    if problems:
+        raise ConfigError("from_trl: " + " ".join(problems))
+    rows = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    recipe = Recipe(
+        name="trl",
+        collect=Sample(mask_truncated=config.mask_truncated_completions),
+        credit=_credit(config),
+        losses={"policy": _policy(config), "kl": KL("k3_ratio" if config.use_bias_correction_kl else "k3", config.beta)},
+        reduce=_reduction(config),
+        weighting=RewardWeights(weights=_weights(config, reward_names)),
+        update=Descent(
+            rule=AdamW(config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay),
+            passes=config.num_iterations,
+            max_grad_norm=config.max_grad_norm,
+        ),
+        steps=config.max_steps,
+        prompts_per_step=rows // config.num_generations,
+        num_generations=config.num_generations,
+        max_completion_length=config.max_completion_length,
+        temperature=config.temperature,
+        learning_rate=_learning_rate(config),
+    )
+    return with_options(recipe, changes)
+
+
+def _off_default(config: Any) -> dict[str, Any]:
+    """Return the fields that differ from a fresh configuration's and are neither taken over nor beside the point."""
+    fresh = type(config)(output_dir=config.output_dir, use_cpu=True, bf16=False, report_to=[])
+    return {
+        f.name: getattr(config, f.name)
+        for f in dataclasses.fields(config)
+        if f.name not in TAKEN and f.name not in BESIDE and not _same(getattr(config, f.name), getattr(fresh, f.name))
+    }
+
+
+def _same(a: Any, b: Any) -> bool:
+    return a == b or (type(a) is type(b) and dataclasses.is_dataclass(a) and vars(a) == vars(b))
+
+
+def _refusal(name: str, value: Any) -> str:
+    return f"`{name}={value!r}` has no counterpart; set it back to its default."
+
+
+def _unsupported_values(config: Any, reward_names: list[str] | None) -> list[str]:
+    schedule = getattr(config.lr_scheduler_type, "value", config.lr_scheduler_type)
+    problems = []
+    if config.loss_type not in REDUCTIONS:
+        problems.append(f"`loss_type={config.loss_type!r}` must be one of {', '.join(REDUCTIONS)}.")
+    if schedule not in ("linear", "constant", "constant_with_warmup"):
+        problems.append(f"`lr_scheduler_type={schedule!r}` must be linear, constant or constant_with_warmup.")
+    if config.max_steps < 1:
+        problems.append(f"`max_steps` must be at least 1, got {config.max_steps}; a recipe does not know the data's length.")
+    if config.steps_per_generation != config.gradient_accumulation_steps:
+        problems.append("`steps_per_generation` must equal `gradient_accumulation_steps`: one optimizer step per batch.")
+    if config.loss_type == "bnpo" and config.gradient_accumulation_steps != 1:
+        problems.append("`loss_type='bnpo'` normalises per accumulation step; set `gradient_accumulation_steps=1`.")
+    if config.reward_weights is not None and len(reward_names or []) != len(config.reward_weights):
+        problems.append(f"`reward_names` must name the {len(config.reward_weights)} `reward_weights`, in TRL's order.")
+    return problems
+
+
+def _credit(config: Any) -> CreditPipeline:
+    if config.multi_objective_aggregation == "normalize_then_sum":
+        return trl_normalize_then_sum()
+    return trl_sum_then_normalize(scale_rewards=config.scale_rewards)
+
+
+def _policy(config: Any) -> PolicyLoss:
+    bounds = bind(constant_bounds, epsilon=config.epsilon, epsilon_high=config.epsilon_high)
+    return PolicyLoss(ratio=config.importance_sampling_level, bounds=bounds)
+
+
+def _reduction(config: Any) -> Any:
+    if config.loss_type == "dr_grpo":
+        return bind(constant, length=config.max_completion_length)
+    return bind({"sequence_mean": sequence_mean, "token_mean": token_mean}[REDUCTIONS[config.loss_type]])
+
+
+def _weights(config: Any, reward_names: list[str] | None) -> Mapping[str, float]:
+    return dict(zip(reward_names or [], config.reward_weights or []))
+
+
+def _learning_rate(config: Any) -> Knob:
+    schedule = getattr(config.lr_scheduler_type, "value", config.lr_scheduler_type)
+    end = 0.0 if schedule == "linear" else config.learning_rate
+    warmup = min(1.0, config.warmup_steps if config.warmup_steps < 1 else config.warmup_steps / config.max_steps)
+    if end == config.learning_rate and not warmup:
+        return config.learning_rate
+    return Linear(config.learning_rate, end, warmup=warmup)

@@ -1,0 +1,207 @@
+"""The directory of one run: who may write there, and every file in it."""
+
+import fcntl
+import io
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from moalign.errors import ConfigError, RunError
+from moalign.parts import differences
+
+from .atomic import plain, read_json, saying, write_bytes, write_json
+from .checkpoints import check_state, read_state, steps_saved, write_state
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+log = logging.getLogger(__name__)
+SHOWN = 12  # differences listed before "and N more"
+
+
+class RunDirectory:
+    """Read a run, or, after `create`, write one; as a context manager it lets go of the lock at the end.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, RunDirectory(Path(folder) / "tickets") as run:
+    ...     run.create({"seed": 0}, resume="auto")
+    ...     run.append_metrics({"step": 0, "loss": 0.5})
+    ...     run.read_metrics()
+    False
+    [{'step': 0, 'loss': 0.5}]
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.spec_path = self.path / "spec.json"
+        self.status_path = self.path / "status.json"
+        self.metrics_path = self.path / "metrics.jsonl"
+        self.front_path = self.path / "front.json"
+        self.report_path = self.path / "report.html"
+        self.checkpoints = self.path / "checkpoints"
+        self._lock: int | None = None
+
+    def point_path(self, id: str) -> Path:
+        """Return where the files of a point of the front live."""
+        return self.path / "points" / id
+
+    # --- opening ---------------------------------------------------------------------------------------------------
+
+    def create(self, spec: Mapping[str, Any], *, resume: str = "auto") -> bool:
+        """Make this the run of `spec`, or take up the one that is there; return whether it was there.
+
+        ``auto`` does either, ``must`` only takes up, ``never`` only makes. A run of another spec is refused with
+        what differs, and so is one that another process is writing.
+        """
+        if resume not in ("auto", "must", "never"):
+            raise ConfigError(f"`resume` is {resume!r}; use auto, must or never.")
+        exists = self.spec_path.exists()
+        if resume == "must" and not exists:
+            raise RunError(f"`{self.path}` holds no run to resume; check the path, or use `resume='auto'`.")
+        if resume == "never" and exists:
+            raise RunError(f"`{self.path}` already holds a run; choose another directory, or use `resume='auto'`.")
+        stray = [p.name for p in (self.metrics_path, self.checkpoints, self.front_path) if p.exists()]
+        if not exists and stray:
+            raise RunError(f"`{self.path}` holds {', '.join(stray)} but no spec.json: not a run; choose another one.")
+        with saying(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._take_lock()
+        new = json.loads(json.dumps(plain(spec)))
+        if not exists:
+            write_json(self.spec_path, new)
+            return False
+        changed = differences(self.spec, new)
+        if changed:
+            self.close()
+            more = [f"and {len(changed) - SHOWN} more"] if len(changed) > SHOWN else []
+            lines = "\n".join(f"- {line}" for line in changed[:SHOWN] + more)
+            raise RunError(
+                f"`{self.path}` is the run of another study; choose another directory. It differs in\n{lines}"
+            )
+        for left in list(self.checkpoints.glob(".writing-*")):  # a kill while saving leaves these
+            shutil.rmtree(left, ignore_errors=True)
+        return True
+
+    def _take_lock(self) -> None:
+        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it when the process dies
+        except BlockingIOError as error:
+            owner = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(lock)
+            raise RunError(f"another process ({owner}) is writing `{self.path}`; wait for it, or stop it.") from error
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        self._lock = lock
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> "RunDirectory":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- records ---------------------------------------------------------------------------------------------------
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What the study was, as recorded at its start."""
+        return read_json(self.spec_path)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """Where the run stands: at least ``state``; ``{"state": "new"}`` before the first `set_status`."""
+        return read_json(self.status_path) if self.status_path.exists() else {"state": "new"}
+
+    def set_status(self, state: str, **facts: Any) -> None:
+        """Record where the run stands, replacing what was recorded before."""
+        write_json(self.status_path, {"state": state} | facts)
+
+    def append_metrics(self, record: Mapping[str, Any]) -> None:
+        """Add one line to the metrics; `record` has a ``step``."""
+        line = json.dumps(plain(record), allow_nan=False, ensure_ascii=False) + "\n"
+        size = self.metrics_path.stat().st_size if self.metrics_path.exists() else 0
+        with saying(self.metrics_path):
+            try:
+                with self.metrics_path.open("ab") as file:
+                    file.write(line.encode())
+            except OSError:
+                os.truncate(self.metrics_path, size)  # half a line helps nobody
+                raise
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Return the metrics, one dict per line; a last line cut off by a kill is left out."""
+        if not self.metrics_path.exists():
+            return []
+        *lines, rest = self.metrics_path.read_text(encoding="utf-8").split("\n")
+        if rest:
+            log.warning("the last line of %s is incomplete and is left out", self.metrics_path)
+        return [json.loads(line) for line in lines]
+
+    def truncate_metrics(self, step: int) -> None:
+        """Drop the lines of `step` and later: they will be written again."""
+        kept = [json.dumps(r, ensure_ascii=False) + "\n" for r in self.read_metrics() if r["step"] < step]
+        write_bytes(self.metrics_path, "".join(kept).encode())
+
+    def write_rollouts(self, step: int, rows: Sequence[Mapping[str, Any]]) -> Path:
+        """Write the completions of a step, one dict per row."""
+        from pandas import DataFrame
+
+        buffer = io.BytesIO()
+        DataFrame([dict(row) for row in rows]).to_parquet(buffer, index=False)
+        write_bytes(self._rollouts(step), buffer.getvalue())
+        return self._rollouts(step)
+
+    def read_rollouts(self, step: int) -> "DataFrame":
+        """Return the completions of a step."""
+        from pandas import read_parquet
+
+        if not self._rollouts(step).exists():
+            steps = sorted(int(p.stem[5:]) for p in (self.path / "rollouts").glob("step-*.parquet"))
+            raise RunError(f"`{self.path}` has no rollouts of step {step}; it has those of {steps or 'none'}.")
+        return read_parquet(self._rollouts(step))
+
+    def _rollouts(self, step: int) -> Path:
+        return self.path / "rollouts" / f"step-{step:06d}.parquet"
+
+    # --- checkpoints -----------------------------------------------------------------------------------------------
+
+    def save_state(self, step: int, state: Mapping[str, Any]) -> Path:
+        """Save everything that the run needs to go on at `step`: a nested dict of tensors and plain values."""
+        return write_state(self.checkpoints, step, state)
+
+    def latest_checkpoint(self) -> int | None:
+        """Return the step of the newest good checkpoint, saying which newer ones are damaged; None without any."""
+        for step in steps_saved(self.checkpoints):
+            damage = check_state(self.checkpoints, step)
+            if damage is None:
+                return step
+            log.warning("skipping the damaged checkpoint of step %d in %s: %s", step, self.path, damage)
+        return None
+
+    def load_state(self, step: int) -> dict[str, Any]:
+        """Return what `save_state` was given, tensors on the CPU."""
+        return read_state(self.checkpoints, step)
+
+    def prune(self, keep: int) -> None:
+        """Delete all but the newest `keep` good checkpoints; damaged ones do not count and go too."""
+        if keep < 1:
+            raise ConfigError(f"`keep` is {keep}; keep at least one checkpoint.")
+        good = 0
+        for step in steps_saved(self.checkpoints):
+            if good < keep and check_state(self.checkpoints, step) is None:
+                good += 1
+            else:
+                shutil.rmtree(self.checkpoints / f"step-{step:06d}")

@@ -1,0 +1,140 @@
+"""What a person and their trackers see while a study runs: a bar with the hypervolume, callbacks, logs."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from moalign.runs import RunDirectory
+
+if TYPE_CHECKING:
+    from moalign.study._study import Study
+
+log = logging.getLogger("moalign")
+
+COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeElapsedColumn(),
+    TimeRemainingColumn(),
+    TextColumn("{task.fields[note]}"),
+)
+
+
+class Progress:
+    """A progress bar for each stage, and the `transformers.TrainerCallback` events of training."""
+
+    def __init__(
+        self,
+        study: "Study",
+        directory: RunDirectory,
+        *,
+        report_to: str | Sequence[str],
+        callbacks: Sequence[Any],
+        on_step: Callable[[dict[str, Any]], None] | None,
+    ):
+        self.study = study
+        self.on_step = on_step
+        self.bar = Bar(*COLUMNS, console=Console(stderr=True), disable=on_step is not None)
+        self.events = events(study, directory, report_to=report_to, callbacks=callbacks)
+        self.task: Any = None
+
+    def __enter__(self) -> "Progress":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+        if self.events is not None:
+            self.events.end()
+
+    def training(self, start: int, total: int) -> None:
+        self.task = self.bar.add_task(f"{self.study.name}: training", total=total, completed=start, note="")
+        if self.events is not None:
+            self.events.begin(start, total)
+
+    def step(self, record: dict[str, Any]) -> None:
+        curve = record.get("pareto/hypervolume")
+        note = f"hypervolume {curve:.4f}" if curve is not None else ""
+        self.bar.update(self.task, advance=1, note=note)
+        if self.on_step is not None:
+            self.on_step(record)
+        if self.events is not None:
+            self.events.step(record)
+
+    def valuing(self, split: str, members: int) -> None:
+        total = self.study.eval_prompts * members
+        self.task = self.bar.add_task(f"{self.study.name}: {split} prompts", total=total, note="completions")
+
+    def valued(self, done: int, total: int) -> None:
+        self.bar.update(self.task, completed=done, total=total)
+        if self.on_step is not None:
+            self.on_step({"stage": self.bar.tasks[-1].description.split(": ")[-1], "done": done, "total": total})
+
+
+def events(
+    study: "Study", directory: RunDirectory, *, report_to: str | Sequence[str], callbacks: Sequence[Any]
+) -> "Events | None":
+    """Return the callbacks of the named trackers and the user's own; None when there are none."""
+    names = [report_to] if isinstance(report_to, str) else list(report_to)
+    names = [name for name in names if name != "none"]
+    if not names and not callbacks:
+        return None
+    return Events(study, directory, names, callbacks)
+
+
+class Events:
+    """Drive `TrainerCallback`s: on_train_begin, on_step_end, on_log, on_save and on_train_end."""
+
+    def __init__(self, study: "Study", directory: RunDirectory, names: list[str], callbacks: Sequence[Any]):
+        from transformers import TrainerControl, TrainerState, TrainingArguments
+        from transformers.integrations import get_reporting_integration_callbacks
+        from transformers.trainer_callback import CallbackHandler
+
+        self.arguments = TrainingArguments(
+            output_dir=str(directory.path),
+            run_name=study.name,
+            report_to=names or "none",
+            use_cpu=True,
+            seed=study.seed,
+        )
+        self.state, self.control = TrainerState(), TrainerControl()
+        trackers = [tracker() for tracker in get_reporting_integration_callbacks(names)]
+        self.handler = CallbackHandler([*trackers, *callbacks], None, study.processing_class, None, None)
+        self.save_steps = study.save_steps
+
+    def begin(self, start: int, total: int) -> None:
+        self.state.global_step, self.state.max_steps = start, total
+        self.handler.on_train_begin(self.arguments, self.state, self.control)
+
+    def step(self, record: dict[str, Any]) -> None:
+        self.state.global_step = int(record["step"]) + 1
+        self.handler.on_step_end(self.arguments, self.state, self.control)
+        self.handler.on_log(self.arguments, self.state, self.control, flat(record))
+        if self.state.global_step % self.save_steps == 0:
+            self.handler.on_save(self.arguments, self.state, self.control)
+
+    def end(self) -> None:
+        self.handler.on_train_end(self.arguments, self.state, self.control)
+
+
+def flat(record: dict[str, Any]) -> dict[str, float]:
+    """Return one number per name: per-member lists become ``name/member``.
+
+    >>> flat({"step": 3, "members": ["m00", "m01"], "loss": [0.5, None], "seconds": 1.0})
+    {'loss/m00': 0.5, 'seconds': 1.0}
+    """
+    members = record["members"]
+    numbers: dict[str, float] = {}
+    for name, value in record.items():
+        if name in ("step", "members"):
+            continue
+        if isinstance(value, list):
+            numbers |= {f"{name}/{m}": v for m, v in zip(members, value) if isinstance(v, int | float)}
+        elif isinstance(value, int | float):
+            numbers[name] = value
+    return numbers

@@ -1,0 +1,110 @@
+"""Run a study: train, save the members, value them on dev and test prompts, write the front."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moalign.evaluation import Evaluation, evaluate
+from moalign.fronts import Front, build_front
+from moalign.records import Policy, State
+from moalign.runs import RunDirectory
+from moalign.study._assemble import Assembled, assemble
+from moalign.study._progress import Progress
+from moalign.training.loop import initial_state, train
+from moalign.training.recipe import knobs
+from moalign.training.session import Session, resume_from
+
+if TYPE_CHECKING:
+    from moalign.study._study import Study
+
+log = logging.getLogger("moalign")
+
+
+def run(
+    study: "Study",
+    output_dir: str | Path | None,
+    *,
+    resume: str,
+    report_to: str | Sequence[str],
+    callbacks: Sequence[Any],
+    on_step: Callable[[dict[str, Any]], None] | None,
+) -> Front:
+    """See `Study.run`."""
+    study.check()
+    directory = RunDirectory(Path(output_dir) if output_dir is not None else Path("runs") / study.name)
+    with directory.create(study.spec(), resume=resume):
+        if directory.read_status().get("stage") == "finished":
+            return Front.from_json(directory.path / "front.json")
+        made = assemble(study)
+        directory.check_data(made.fingerprints)
+        with Progress(study, directory, report_to=report_to, callbacks=callbacks, on_step=on_step) as progress:
+            policy, state = _train(study, made, directory, progress)
+            front = _value(study, made, policy, state, directory, progress)
+    return front
+
+
+def _train(study: "Study", made: Assembled, directory: RunDirectory, progress: Progress) -> tuple[Policy, State]:
+    recipe, policy = study.recipe, made.policy
+    session = Session(
+        objectives=made.trained,
+        setting=made.setting,
+        directory=directory,
+        save_steps=study.save_steps,
+        save_total_limit=study.save_total_limit,
+        on_step=progress.step,
+    )
+    saved = directory.latest_checkpoint()
+    if saved is None:
+        state = initial_state(recipe, policy, made.preferences, made.setting, knobs(recipe, study.members))
+    else:
+        session.start, state = saved.step, resume_from(policy, saved.tensors)
+    directory.truncate_metrics(session.start)
+    progress.training(session.start, recipe.steps)
+    policy, state = train(session, recipe, policy, made.train, state)
+    if saved is None or saved.step < recipe.steps:
+        session.save(recipe.steps, policy, state)
+    return policy, state
+
+
+def _value(
+    study: "Study", made: Assembled, policy: Policy, state: State, directory: RunDirectory, progress: Progress
+) -> Front:
+    """Value the offered behaviours on dev, then on test prompts, and build the front."""
+    preferences = made.preferences[: len(policy.members)]
+    offered, wishes, kinds = study.recipe.offer(policy, preferences, policy.members)
+    paths = {}
+    for name in offered.members:
+        paths[name] = directory.path / "points" / name
+        if not paths[name].exists():
+            offered.save(name, paths[name])
+    recipe = study.recipe
+    warm = recipe.eval_temperature if recipe.eval_temperature is not None else recipe.temperature
+    evaluations: dict[str, Evaluation] = {}
+    for which, env in (("dev", made.dev), ("test", made.test)):
+        progress.valuing(which, len(offered.members))
+        evaluations[which] = evaluate(
+            offered,
+            env,
+            prompts=study.eval_prompts,
+            temperature=float(warm) if isinstance(warm, int | float) else 1.0,
+            max_new_tokens=recipe.max_completion_length,
+            seed=study.seed,
+            split=which,
+            on_progress=progress.valued,
+        )
+    front = build_front(
+        evaluations["dev"],
+        evaluations["test"],
+        objectives=study.objectives,
+        preferences=wishes,
+        weights=None,
+        kinds=kinds,
+        step=recipe.steps,
+        seed=study.seed,
+        reference_point=study.reference_point,
+        paths=paths,
+    )
+    front.save(directory.path / "front.json")
+    directory.write_status({"stage": "finished", "steps": recipe.steps})
+    return front

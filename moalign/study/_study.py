@@ -1,0 +1,117 @@
+"""A study: what to train, on what, for which rewards, by which recipe. Immutable; no results inside."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moalign.objectives import Objective, as_objectives
+from moalign.parts import put, spec
+
+if TYPE_CHECKING:
+    from moalign.fronts import Front
+    from moalign.study._check import Plan
+
+
+@dataclass(frozen=True)
+class Study:
+    """A specification of a multi-objective training run; `run` turns it into a front of models.
+
+    Args:
+        name: names the run directory, ``runs/<name>``.
+        objectives: `Objective`s; a function, a list of functions or a dict of them is accepted too.
+        model: a local directory, a hub id, or a loaded causal language model.
+        train_dataset: JSONL, JSON, Parquet or CSV file, directory or hub id, `datasets.Dataset`, or list of dicts,
+            with a column ``prompt``; every other column is passed to the rewards by name.
+        eval_dataset, test_dataset: where members are chosen and where they are valued; without them the training
+            prompts are split 80/10/10 by a seeded shuffle.
+        recipe: a `Recipe` or the name of one.
+        members: how many policies are trained together.
+        preferences: ``"simplex"`` spreads them evenly, corners included; or a list of dicts; or a `Simplex`.
+        reference_point: of the hypervolume, by objective, in the objectives' own units.
+        peft_config: a `peft.LoraConfig` or its fields; None is rank 8 on every linear layer; "full" trains one whole model.
+        processing_class: the tokenizer; None loads the model's.
+        engine: what samples; "transformers".
+        seed: of everything random.
+        eval_prompts: how many dev and test prompts value each member.
+        save_steps: steps between checkpoints; a kill loses at most so many.
+        save_total_limit: checkpoints kept.
+        micro_rows: rows of one forward and backward pass; None: a member's whole batch.
+
+    >>> from moalign.study import Study
+    >>> study = Study("s", [len], model="m", train_dataset="d.jsonl", members=4)
+    >>> study.replace(**{"members": 2}).members, study.objectives[0].name
+    (2, 'len')
+    """
+
+    name: str
+    objectives: Any
+    _: KW_ONLY
+    model: Any
+    train_dataset: Any
+    eval_dataset: Any = None
+    test_dataset: Any = None
+    recipe: Any = field(default="gdpo", metadata={"kind": "recipe"})
+    members: int = 8
+    preferences: Any = "simplex"
+    reference_point: Mapping[str, float] | None = None
+    peft_config: Any = None
+    processing_class: Any = None
+    engine: str = "transformers"
+    seed: int = 0
+    eval_prompts: int = 1024
+    save_steps: int = 20
+    save_total_limit: int = 2
+    micro_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "objectives", as_objectives(self.objectives))
+        if isinstance(self.recipe, str):
+            from moalign.recipes import RECIPES
+
+            # an unknown name stays a string, so that `check` reports it with everything else
+            if self.recipe in RECIPES:
+                object.__setattr__(self, "recipe", RECIPES[self.recipe]())
+
+    def replace(self, **changes: Any) -> "Study":
+        """Return the study with fields replaced by dotted path, e.g. ``replace(**{"recipe.learning_rate": 1e-4})``."""
+        study = self
+        for path, value in changes.items():
+            study = put(study, path, value)
+        return study
+
+    def spec(self) -> dict[str, Any]:
+        """Return the JSON record that a run keeps: compared on resume, never executed."""
+        return spec(self)
+
+    def trained(self) -> tuple[Objective, ...]:
+        """Return the objectives that are trained; the others are only tracked."""
+        return tuple(objective for objective in self.objectives if objective.optimize)
+
+    def check(self) -> "Plan":
+        """Return what the run will take; raise `StudyError` with everything that is wrong, before anything is trained."""
+        from moalign.study._check import check
+
+        return check(self)
+
+    def run(
+        self,
+        output_dir: str | Path | None = None,
+        *,
+        resume: str = "auto",
+        report_to: str | Sequence[str] = "none",
+        callbacks: Sequence[Any] = (),
+        on_step: Callable[[dict[str, Any]], None] | None = None,
+    ) -> "Front":
+        """Train, value and return the front; a run that was stopped goes on where it was.
+
+        Args:
+            output_dir: the run directory; default ``runs/<name>``.
+            resume: "auto" starts or continues, "must" only continues, "never" only starts.
+            report_to: trackers through their libraries: "tensorboard", "wandb", "trackio", a list of them, or "none".
+            callbacks: `transformers.TrainerCallback`s.
+            on_step: called with each step's record, instead of a progress bar.
+        """
+        from moalign.study._run import run
+
+        return run(self, output_dir, resume=resume, report_to=report_to, callbacks=callbacks, on_step=on_step)

@@ -1,0 +1,298 @@
+"""Two-digit addition with optional digit steps: accuracy, brevity and clarity pull apart.
+
+Showing the carry makes the answer right and the reply clear, and costs tokens. The base model has read every style
+in which 47+85 can be answered, one reply in ten with a wrong answer, and has stopped learning early:
+
+| style | share | reply |
+| --- | --- | --- |
+| direct | .2 | ``132`` |
+| marked | .15 | ``#132`` |
+| sums | .15 | ``12 13 132`` |
+| plain | .2 | ``7+5=12 4+8=13 132`` |
+| tidy | .3 | ``7+5=12, 4+8+1=13, #132`` |
+
+    python -m moalign.tasks.arithmetic models/arithmetic        # train the base model, or reuse it
+"""
+
+import json
+import os
+import random
+import re
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moalign.errors import ConfigError, UnknownNameError, nearest
+
+if TYPE_CHECKING:  # torch and transformers only when a model or a tokenizer is asked for
+    import transformers
+
+STYLES = {"direct": 0.2, "marked": 0.15, "sums": 0.15, "plain": 0.2, "tidy": 0.3}
+WRONG = 0.1  # share of the texts that give a wrong answer
+MAX_NEW_TOKENS = 26  # the longest tidy reply takes 23, its end token included
+BUDGET = 32  # tokens at which brevity reaches 0
+SIZES = {"dev": 1024, "test": 4096}  # prompts held out; the rest, 2,980, is `train`
+MODEL = {"hidden_size": 160, "intermediate_size": 440, "num_hidden_layers": 3, "num_attention_heads": 4}
+TRAINING = {"learning_rate": 3e-3, "batch_size": 48, "initializer_range": 0.07}
+CHARACTERS = "0123456789+=#, "
+RECORD = "base.json"  # written last inside a base model's directory: what it was trained with
+
+
+# --- data ---------------------------------------------------------------------------------------------------------
+
+
+def prompts(split: str) -> list[dict[str, str]]:
+    """Return the sums of a split, `train`, `dev` or `test`, with columns ``prompt`` and ``answer``.
+
+    The split is one fixed random draw of pairs, whatever a run's seed: a reused base model has read none of the
+    held-out sums. 47+85 and 85+47 fall on the same side; doubles such as 22+22 stay in `train`.
+
+    >>> prompts("train")[0], len(prompts("train")), len(prompts("dev")), len(prompts("test"))
+    ({'prompt': '87+92=', 'answer': '179'}, 2980, 1024, 4096)
+    """
+    return [{"prompt": f"{a}+{b}=", "answer": str(a + b)} for a, b in _pairs(split)]
+
+
+def _pairs(split: str) -> list[tuple[int, int]]:
+    if split not in {"train", *SIZES}:
+        raise UnknownNameError(f"no `split` is called `{split}`{nearest(split, ['train', *SIZES])}")
+    rng = random.Random("arithmetic")  # seeded and random: a hash once held out exactly the sums that end in 0
+    unordered = [(a, b) for a in range(10, 100) for b in range(a + 1, 100)]
+    rng.shuffle(unordered)
+    dev, test = SIZES["dev"] // 2, SIZES["test"] // 2
+    chosen = {"dev": unordered[:dev], "test": unordered[dev : dev + test], "train": unordered[dev + test :]}[split]
+    pairs = chosen + [(b, a) for a, b in chosen]
+    if split == "train":
+        pairs += [(a, a) for a in range(10, 100)]
+    rng.shuffle(pairs)
+    return pairs
+
+
+def solution(a: int, b: int, *, style: str, answer: int | None = None) -> str:
+    """Return the reply to a+b in a style; `answer` is what it claims, the truth unless given.
+
+    >>> solution(47, 85, style="tidy"), solution(47, 85, style="plain", answer=122)
+    ('7+5=12, 4+8+1=13, #132', '7+5=12 4+8=13 122')
+    """
+    (a1, a0), (b1, b0) = divmod(a, 10), divmod(b, 10)
+    ones, carry, answer = a0 + b0, (a0 + b0) // 10, a + b if answer is None else answer
+    tens = a1 + b1 + carry
+    replies = {
+        "direct": f"{answer}",
+        "marked": f"#{answer}",
+        "sums": f"{ones} {tens} {answer}",
+        "plain": f"{a0}+{b0}={ones} {a1}+{b1}={tens} {answer}",  # the carry is not shown
+        "tidy": f"{a0}+{b0}={ones}, {a1}+{b1}+{carry}={tens}, #{answer}",
+    }
+    if style not in replies:
+        raise UnknownNameError(f"no `style` is called `{style}`{nearest(style, replies)}")
+    return replies[style]
+
+
+def texts(count: int, *, seed: int = 0) -> list[dict[str, str]]:
+    """Return `count` training sums with a reply each, styles mixed as `STYLES`, a share `WRONG` of answers off.
+
+    >>> texts(2)
+    [{'prompt': '35+33=', 'completion': '5+3=8, 3+3+0=6, #68'}, {'prompt': '64+91=', 'completion': '#155'}]
+    """
+    rng, pairs = random.Random(seed), _pairs("train")
+    out = []
+    for style in rng.choices(list(STYLES), weights=list(STYLES.values()), k=count):
+        a, b = rng.choice(pairs)
+        off = rng.choice([-10, -1, 1, 10]) if rng.random() < WRONG else 0
+        out.append({"prompt": f"{a}+{b}=", "completion": solution(a, b, style=style, answer=a + b + off)})
+    return out
+
+
+def tokenizer() -> "transformers.PreTrainedTokenizerFast":
+    """Return a tokenizer with one token per character and ``<pad>``, ``<eos>``, ``<unk>``; pads on the left."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    special = {"pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"}
+    vocabulary = {token: i for i, token in enumerate([*special.values(), *CHARACTERS])}
+    characters = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    characters.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    characters.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=characters, padding_side="left", clean_up_tokenization_spaces=False, **special
+    )
+
+
+# --- rewards: TRL's signature, larger is better, in [0, 1] ----------------------------------------------------------
+
+
+def accuracy(completions: Sequence[str], answer: Sequence[str], **columns: Any) -> list[float]:
+    """Return 1 where the last number of a completion is the right sum.
+
+    >>> accuracy(["7+5=12, 4+8+1=13, #132", "122", ""], answer=["132", "132", "132"])
+    [1.0, 0.0, 0.0]
+    """
+    return [float(re.findall(r"\d+", text)[-1:] == [right]) for text, right in zip(completions, answer, strict=True)]
+
+
+def brevity(completions: Sequence[str], completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float]:
+    """Return ``1 - tokens / 32``, the end token counted, and 0 where a reply gives no number: silence is not brief.
+
+    >>> brevity(["132", ""], completion_ids=[[4, 6, 5, 1], [1]])
+    [0.875, 0.0]
+    """
+    return [
+        max(0.0, 1 - len(ids) / BUDGET) if re.search(r"\d", text) else 0.0
+        for text, ids in zip(completions, completion_ids, strict=True)
+    ]
+
+
+def clarity(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
+    """Return the share of the agreed layout that is there: ones step, tens step with carry, marked answer, and form.
+
+    A step counts when it adds the digits of the prompt, the answer when a ``#`` marks it at the end, the form when
+    nothing but these three stands there, separated by ``", "``. Whether the sums are right is `accuracy`'s question.
+
+    >>> clarity(["47+85="] * 3, ["7+5=12, 4+8+1=13, #132", "7+5=12 4+8=13 132", "#132"])
+    [1.0, 0.25, 0.25]
+    """
+    return [_clarity(prompt, text) for prompt, text in zip(prompts, completions, strict=True)]
+
+
+def _clarity(prompt: str, text: str) -> float:
+    question = re.search(r"(\d)(\d)\+(\d)(\d)=", prompt)
+    if question is None:
+        raise ConfigError(f"`clarity` needs prompts like '47+85=', not {prompt!r}; use this task's own prompts.")
+    a1, a0, b1, b0 = question.groups()
+    ones, tens, marked = rf"{a0}\+{b0}=\d+", rf"{a1}\+{b1}\+[01]=\d+", r"#\d+"
+    words = text.replace(",", " ").split() or [""]
+    shown = [any(re.fullmatch(step, word) for word in words) for step in (ones, tens)]
+    return (
+        sum([*shown, bool(re.fullmatch(marked, words[-1])), bool(re.fullmatch(f"{ones}, {tens}, {marked}", text))]) / 4
+    )
+
+
+# --- base model -----------------------------------------------------------------------------------------------------
+
+
+def train_base(
+    directory: str | os.PathLike[str],
+    *,
+    seconds: float | None = None,
+    steps: int = 750,
+    seed: int = 0,
+    threads: int = 2,
+    progress: bool = True,
+) -> Path:
+    """Train the base model, about a minute on 2 cores, and save it in Hugging Face format; reuse it if it is there.
+
+    A model of the same settings is returned as it is; one of other settings is replaced. `seconds` stops early.
+    The directory appears whole or not at all. Same settings, same machine: the same parameters.
+    """
+    to = Path(directory).absolute()
+    settings = {"steps": steps, "seconds": seconds, "seed": seed, "wrong": WRONG, "styles": STYLES, **MODEL, **TRAINING}
+    if steps < 1:
+        raise ConfigError(f"`steps` must be at least 1, not {steps}.")
+    known = _record(to)
+    if known == settings:
+        return to
+    if known is None and to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise ConfigError(f"`directory` {to} holds something else than a base model of this task; name another one.")
+    model = _trained(seconds=seconds, steps=steps, seed=seed, threads=threads, progress=progress)
+    partial = to.with_name(f".{to.name}.{os.getpid()}")
+    try:
+        model.save_pretrained(partial)
+        tokenizer().save_pretrained(partial)
+        (partial / RECORD).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        if to.exists():
+            shutil.rmtree(to)
+        partial.rename(to)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return to
+
+
+def _record(directory: Path) -> Mapping[str, Any] | None:
+    try:
+        return json.loads((directory / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _trained(*, seconds: float | None, steps: int, seed: int, threads: int, progress: bool) -> Any:
+    import torch
+    from torch.nn import functional as F
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokens, size = tokenizer(), int(TRAINING["batch_size"])
+    config = LlamaConfig(
+        vocab_size=len(tokens),
+        max_position_embeddings=128,
+        tie_word_embeddings=True,
+        initializer_range=TRAINING["initializer_range"],
+        bos_token_id=None,
+        eos_token_id=tokens.eos_token_id,
+        pad_token_id=tokens.pad_token_id,
+        **MODEL,
+    )
+    lines = [line["prompt"] + line["completion"] + tokens.eos_token for line in texts(steps * size, seed=seed)]
+    before, started = torch.get_num_threads(), time.monotonic()
+    torch.set_num_threads(threads)
+    try:
+        with torch.random.fork_rng(devices=[]), _bar(progress) as bar:
+            torch.manual_seed(seed)
+            model = LlamaForCausalLM(config)
+            optimizer = torch.optim.AdamW(model.parameters(), lr=TRAINING["learning_rate"])
+            task = bar.add_task("base model", total=steps, loss=float("nan")) if bar else None
+            for step in range(steps):
+                batch = tokens(lines[step * size :][:size], padding=True, padding_side="right", return_tensors="pt")
+                x = batch["input_ids"]
+                logits = model(input_ids=x[:, :-1], attention_mask=batch["attention_mask"][:, :-1]).logits
+                # prompts are 6 characters: position 5, the "=", predicts the first one of the reply
+                loss = F.cross_entropy(
+                    logits[:, 5:].flatten(0, 1), x[:, 6:].flatten(), ignore_index=config.pad_token_id
+                )
+                optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                if bar:
+                    bar.update(task, advance=1, loss=loss.item())
+                if seconds is not None and time.monotonic() - started > seconds:
+                    break
+    finally:
+        torch.set_num_threads(before)
+    model.generation_config.max_new_tokens = MAX_NEW_TOKENS
+    return model.eval()
+
+
+def _bar(shown: bool) -> Any:
+    if not shown:
+        return nullcontext()
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = ["{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.3f}")]
+    return Progress(*columns, TimeRemainingColumn())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train or reuse the base model from the command line."""
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog="python -m moalign.tasks.arithmetic",
+        description="Train the base model of the arithmetic task (about a minute on 2 cores), or reuse it.",
+        epilog="example: python -m moalign.tasks.arithmetic models/arithmetic --steps 750 --seed 0",
+    )
+    parser.add_argument("directory", type=Path, metavar="DIRECTORY", help="where the model is, or will be")
+    parser.add_argument("--steps", type=int, default=750, help="training steps (default: 750)")
+    parser.add_argument("--seed", type=int, default=0, help="of the parameters and the texts (default: 0)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
+    options = vars(parser.parse_args(arguments))
+    try:
+        print(train_base(options.pop("directory"), **options))
+    except ConfigError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()

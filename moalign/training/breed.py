@@ -1,0 +1,15 @@
+"""Breeding that leaves the members as they are."""
+
+from dataclasses import dataclass
+
+from moalign.parts import register
+from moalign.records import Points, Policy, State
+
+
+@register("breeder", "none", test="tests/training/test_loop.py::test_every_registered_recipe_trains")
+@dataclass(frozen=True)
+class NoBreeding:
+    """Keep the members: the default."""
+
+    def __call__(self, policy: Policy, state: State, points: Points) -> tuple[Policy, State]:
+        return policy, state

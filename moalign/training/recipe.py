@@ -1,0 +1,96 @@
+"""A recipe: the parts of one training step, and the loop's numbers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from moalign.errors import ConfigError
+from moalign.parts import Knob, PerMember, Schedule, fields, look_up_names, needs_of, part, put, walk
+from moalign.records import Couples, Need, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How members are trained: frozen, all parts; a paper's method is a named binding of them.
+
+    A part may be given by its registered name. Numbers typed `Knob` may be a float, a `Schedule`, or `PerMember`.
+    """
+
+    name: str
+    collect: Any = part("collector", "sample")
+    credit: Any = part("credit", "pipeline")
+    losses: Mapping[str, Callable[..., Any]]  # named terms; their sum is minimised
+    reduce: Any = part("reduction", "token_mean")
+    weighting: Any = part("controller", "constant")
+    update: Any = part("update", "descent")
+    breed: Any = part("breeder", "none")
+    offer: Any = part("offer", "members")
+    steps: int = 100
+    prompts_per_step: int = 8  # each member answers the same prompts
+    num_generations: int = 8  # completions of a prompt: the group
+    max_completion_length: int = 256  # tokens
+    temperature: Knob = 1.0
+    learning_rate: Knob = 1e-4
+    eval_temperature: float | None = None  # None: the recipe's temperature; 0 is greedy
+
+    def __post_init__(self) -> None:
+        look_up_names(self)
+        for name, low in (("steps", 0), ("prompts_per_step", 1), ("num_generations", 1), ("max_completion_length", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < low:
+                raise ConfigError(f"`{name}` must be an integer of at least {low}, got {value!r}.")
+        for name in ("temperature", "learning_rate"):
+            value = getattr(self, name)
+            if isinstance(value, int | float) and not (value > 0 and value < float("inf")):
+                raise ConfigError(f"`{name}` must be a positive number, got {value!r}.")
+        if not self.losses:
+            raise ConfigError("`losses` is empty; name at least one term, e.g. {'policy': PolicyLoss()}.")
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What the parts read from a forward pass."""
+        return frozenset({Need.LOGPROBS}).union(*(needs_of(value) for value in fields(self).values()))
+
+    @property
+    def couples(self) -> Couples:
+        """`GROUPS` when some loss couples the rows of a group."""
+        coupled = any(getattr(loss, "couples", Couples.ROWS) is Couples.GROUPS for loss in self.losses.values())
+        return Couples.GROUPS if coupled else Couples.ROWS
+
+
+def with_options(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """Return the recipe with options replaced by path; ``epsilon=0.3`` finds ``losses.policy.bounds.epsilon``.
+
+    Fields that hold parts are set first, so that an option of a newly chosen part can be set in the same call.
+    """
+    own = fields(recipe)
+    for path in sorted(changes, key=lambda p: p not in own):
+        recipe = put(recipe, path, changes[path])
+    return recipe
+
+
+def moving(recipe: Recipe) -> dict[str, Schedule | PerMember]:
+    """Return the numbers that are scheduled or set per member, by path."""
+    return {path: value for path, value in walk(recipe) if isinstance(value, Schedule | PerMember)}
+
+
+def knobs(recipe: Recipe, members: int) -> State:
+    """Return the per-member numbers as state, so that breeding gathers them like everything else."""
+    state: State = {}
+    for path, value in moving(recipe).items():
+        if isinstance(value, PerMember):
+            if len(value.values) != members:
+                raise ConfigError(
+                    f"`{path}` has {len(value.values)} values for {members} members; pass one per member."
+                )
+            state[path] = torch.tensor(value.values)
+    return state
+
+
+def resolve(recipe: Recipe, progress: float, state: State) -> Recipe:
+    """Return the recipe with every moving number replaced: a float, or a ``[member]`` tensor."""
+    for path, value in moving(recipe).items():
+        recipe = put(recipe, path, value.at(progress) if isinstance(value, Schedule) else state[path])
+    return recipe

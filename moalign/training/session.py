@@ -1,0 +1,160 @@
+"""A training session: steps with a progress bar, metrics in own signs, checkpoints, callbacks, a clean stop."""
+
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from moalign.errors import TrainingError
+from moalign.objectives import Objective
+from moalign.optimizers.hypervolume import hypervolume
+from moalign.records import Metrics, Policy, Rows, Setting, Signals, State
+from moalign.runs import RunDirectory
+
+log = logging.getLogger("moalign")
+
+STOPPED = 75  # exit status of a run that was asked to stop and can be resumed (EX_TEMPFAIL)
+
+
+@dataclass
+class Session:
+    """What a run does around the loop; the loop itself knows nothing of disks, bars or trackers."""
+
+    objectives: Sequence[Objective]  # those that are trained
+    setting: Setting
+    directory: RunDirectory | None = None
+    start: int = 0  # first step to run
+    save_steps: int = 20
+    save_total_limit: int = 2
+    on_step: Callable[[dict[str, Any]], None] | None = None  # gets each step's record: bars, trackers
+    _began: float = field(default_factory=time.perf_counter)
+    _stop: bool = False
+    _warned: set[str] = field(default_factory=set)
+
+    def steps(self, total: int) -> Iterator[int]:
+        """Yield the steps that are left; a SIGTERM lets the current one finish and be saved."""
+        with _on_sigterm(self._ask_to_stop):
+            for step in range(self.start, total):
+                self._began = time.perf_counter()
+                yield step
+        self.start = total
+
+    def _ask_to_stop(self) -> None:
+        self._stop = True
+
+    def record(
+        self,
+        policy: Policy,
+        rows: Rows,
+        weights: Float[Tensor, "member prompts groups objective"],
+        gain: Float[Tensor, "member"],
+        signals: Signals,
+        state: State,
+        metrics: Metrics,
+        now: Any,
+    ) -> None:
+        """Write down what the step showed: rewards in their own sign, weights, the running hypervolume."""
+        self._say_who_stopped(policy, state, signals.step)
+        means = state["running"]["means"]
+        entry: dict[str, Any] = {"step": signals.step, "members": list(policy.members)}
+        for k, objective in enumerate(self.objectives):
+            entry[f"rewards/{objective.name}/mean"] = _plain(signals.means[:, k] * objective.sign)
+            entry[f"rewards/{objective.name}/std"] = _plain(signals.stds[:, k])
+            entry[f"weights/{objective.name}"] = _plain(weights[..., k].mean(dim=(1, 2)))
+            entry[f"running/{objective.name}"] = _plain(means[:, k] * objective.sign)
+            if rows.rewards is not None:
+                entry[f"valid_fraction/{objective.name}"] = float(rows.rewards.valid[:, k].float().mean())
+        entry["gain"] = _plain(gain)
+        entry["active"] = state["update"].get("active", torch.ones(len(policy.members))).int().tolist()
+        entry["completions/mean_length"] = float(rows.completion_mask.sum(dim=1).float().mean())
+        entry["tokens"] = int(rows.completion_mask.sum())
+        entry["learning_rate"] = _plain(torch.as_tensor(now.learning_rate))
+        entry["pareto/hypervolume"] = self.curve(means)
+        controller = getattr(now.weighting, "metrics", None)
+        named = controller(state["weighting"], self.setting.names) if controller else {}
+        entry |= {name: _plain(value) for name, value in (metrics | named).items()}
+        entry["seconds"] = round(time.perf_counter() - self._began, 4)
+        if self.directory is not None:
+            self.directory.append_metrics(entry)
+        if self.on_step is not None:
+            self.on_step(entry)
+
+    def curve(self, means: Float[Tensor, "member objective"]) -> float | None:
+        """Return the hypervolume of the members' running means: a training curve, not a result."""
+        known = means[torch.isfinite(means).all(dim=1)]
+        if not len(known) or not bool(torch.isfinite(self.setting.reference).all()):
+            return None
+        return round(hypervolume(known.double(), self.setting.reference.double()), 6)
+
+    def completed(self, step: int, policy: Policy, state: State) -> None:
+        """Save every `save_steps` steps, and when asked to stop; then stop."""
+        if "active" in state["update"] and not bool(state["update"]["active"].any()):
+            raise TrainingError(f"every member has stopped by step {step}: no loss is finite; lower `learning_rate`.")
+        if self.directory is not None and ((step + 1) % self.save_steps == 0 or self._stop):
+            self.save(step + 1, policy, state)
+        if self._stop:
+            raise SystemExit(STOPPED)
+
+    def save(self, step: int, policy: Policy, state: State) -> None:
+        """Write a checkpoint that stands before `step`."""
+        if self.directory is None:
+            return
+        tensors = {"policy": dict(policy.snapshot().tensors), "state": state, "members": list(policy.members)}
+        self.directory.save_state(step, tensors)
+        self.directory.prune(self.save_total_limit)
+
+    def _say_who_stopped(self, policy: Policy, state: State, step: int) -> None:
+        active = state["update"].get("active")
+        for name, still in zip(policy.members, [] if active is None else active.tolist()):
+            if not still and name not in self._warned:
+                self._warned.add(name)
+                log.warning(
+                    "member %s stopped at step %d: its loss or gradient is not finite; the others go on", name, step
+                )
+
+
+def resume_from(policy: Policy, saved: Mapping[str, Any]) -> State:
+    """Put a checkpoint's members into the policy and return its state."""
+    from moalign.records import Snapshot
+
+    names = tuple(saved["members"])
+    if names != policy.members:
+        policy.gather([0] * len(names), names)
+    policy.restore(Snapshot(names, saved["policy"]))
+    return saved["state"]
+
+
+def _plain(value: Tensor) -> Any:
+    """Return numbers for JSON: NaN, which JSON lacks, becomes None."""
+    numbers = value.detach().float().cpu()
+    if numbers.ndim == 0:
+        return round(float(numbers), 6) if math.isfinite(float(numbers)) else None
+    return [_plain(v) for v in numbers]
+
+
+class _on_sigterm:
+    """Call `action` on SIGTERM instead of dying, where signals can be had (the main thread)."""
+
+    def __init__(self, action: Callable[[], None]):
+        self.action = action
+        self.main = threading.current_thread() is threading.main_thread()
+
+    def __enter__(self) -> None:
+        if self.main:
+            self.before = signal.signal(signal.SIGTERM, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.action()
+
+    def __exit__(self, *error: object) -> None:
+        if self.main:
+            signal.signal(signal.SIGTERM, self.before)

@@ -1,0 +1,23 @@
+"""Controllers: what moves the weights of the objectives while members train.
+
+A controller is a frozen part; everything that changes is in a state whose tensors lead with ``member``, so one gather
+clones, drops or reorders members together with their controller. It reads raw running means (larger is better) and
+returns weights on the simplex, which give a direction, and a gain per member, which gives a magnitude.
+
+| controller | weights | criterion |
+| --- | --- | --- |
+| `Constant` | the preference | linear |
+| `Scheduled` | the preference, moving to another | linear |
+| `HypervolumeGradient` | ∂ hypervolume / ∂ mean | hypervolume of E[r] |
+| `FromScalarizer` | ∂u / ∂ mean | u(E[r]) |
+| `Lagrangian` | the preference plus multipliers of thresholds | max p·E[r] with E[r] ≥ threshold |
+"""
+
+from moalign.weighting.constant import Constant
+from moalign.weighting.controller import Controller
+from moalign.weighting.from_scalarizer import FromScalarizer
+from moalign.weighting.hypervolume_gradient import HypervolumeGradient
+from moalign.weighting.lagrangian import Lagrangian
+from moalign.weighting.schedule import Scheduled
+
+__all__ = ["Constant", "Controller", "FromScalarizer", "HypervolumeGradient", "Lagrangian", "Scheduled"]

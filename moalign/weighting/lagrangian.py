@@ -1,0 +1,97 @@
+"""Constraints: an objective with a threshold is given weight for as long as its mean lies below it."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from moalign.errors import ConfigError
+from moalign.optimizers.weights import dual_ascent
+from moalign.parts import register
+from moalign.records import Metrics, Rows, Setting, Signals, State
+from moalign.weighting.controller import Controller, Weights, on_simplex, per_member
+from moalign.weighting.statistics import check_share, declared_range, follow, per_member_copy
+
+
+@register(
+    "controller",
+    "lagrangian",
+    paper="dai2023saferlhf",
+    test="tests/weighting/test_lagrangian.py::test_mixes_like_ppo_lag",
+)
+@dataclass(frozen=True)
+class Lagrangian(Controller):
+    r"""Maximise the preference subject to thresholds, :math:`w = (p + q) / (1 + \sum_k q_k)`.
+
+    .. math:: q_k = [\lambda_k + P v_k]_0^{\max}, \qquad \lambda_k \leftarrow [\lambda_k + \eta v_k]_0^{\max}
+
+    :math:`p` the member's preference, :math:`\lambda` its multipliers, :math:`\eta` ``lr``, :math:`P`
+    ``proportional``, max ``maximum``, :math:`v` the violation (threshold - running mean) / scale. The scale is
+    ideal - nadir where a study declares them, else the largest running std within groups seen so far, so that a unit
+    does not count. The running mean keeps ``memory`` of itself. Criterion: means.
+
+    With ``proportional=0``, one reward and one cost this is PPO-Lag's mix (A_reward - λ A_cost) / (1 + λ), Dai et al.
+    2023, arXiv:2310.12773. But a multiplier alone only circles around a constraint on a linear front; the proportional
+    term (Stooke et al. 2020, arXiv:2007.03964) lets the last step meet it.
+
+    The state's ``preference`` and ``threshold`` (NaN: none) belong to a member; a breeder may rewrite them for a clone.
+    """
+
+    lr: float = 0.1
+    proportional: float = 3.0
+    maximum: float = 10.0
+    memory: float = 0.85
+
+    def __post_init__(self) -> None:
+        check_share("memory", self.memory)
+        for name in ("lr", "maximum"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"`{name}` must be positive, got {getattr(self, name)}.")
+        if self.proportional < 0:
+            raise ConfigError(f"`proportional` must not be negative, got {self.proportional}.")
+
+    def init(self, preferences: Float[Tensor, "member objective"], setting: Setting) -> State:
+        members = len(preferences)
+        return {
+            "preference": on_simplex(preferences, setting),
+            "threshold": per_member_copy(setting.thresholds.to(preferences), members),
+            "nadir": per_member_copy(setting.nadir.to(preferences), members),
+            "range": per_member_copy(declared_range(setting).to(preferences), members),
+            "multiplier": torch.zeros_like(preferences),
+            "mean": torch.full_like(preferences, torch.nan),
+            "spread": torch.full_like(preferences, torch.nan),
+            "std": torch.full_like(preferences, torch.nan),
+        }
+
+    def weigh(self, state: State, rows: Rows) -> Weights:
+        pressure = (state["multiplier"] + self.proportional * _violation(state)).clamp(0, self.maximum)
+        return per_member((state["preference"] + pressure) / (1 + pressure.sum(dim=1, keepdim=True)))
+
+    def observe(self, state: State, signals: Signals) -> State:
+        std = follow(state["std"], signals.stds, memory=self.memory)
+        state = {
+            **state,
+            "mean": follow(state["mean"], signals.means, memory=self.memory),
+            "std": std,
+            "spread": torch.fmax(state["spread"], std),
+        }
+        moved = dual_ascent(state["multiplier"], _violation(state), lr=self.lr, maximum=self.maximum)
+        return {**state, "multiplier": moved}
+
+    def metrics(self, state: State, names: tuple[str, ...]) -> Metrics:
+        found: Metrics = {}
+        for k, name in enumerate(names):
+            if not bool(state["threshold"][:, k].isnan().all()):
+                found[f"constraint/{name}/multiplier"] = state["multiplier"][:, k]
+                found[f"constraint/{name}/violated"] = (_violation(state)[:, k] > 0).float()
+        return found
+
+
+def _violation(state: State) -> Float[Tensor, "member objective"]:
+    """Return how far the means lie below their thresholds; 0 where there is none or nothing was seen yet."""
+    # an objective that never varied has no unit of its own: its threshold's size stands in
+    size = torch.where(state["threshold"] != 0, state["threshold"].abs(), 1.0)
+    seen = torch.where(state["spread"] > 0, state["spread"], size)
+    scale = torch.where(state["range"].isnan(), seen, state["range"])
+    return ((state["threshold"] - state["mean"]) / scale).nan_to_num(nan=0.0)

@@ -1,0 +1,93 @@
+import pytest
+import torch
+
+from moalign.errors import ConfigError
+from moalign.records import Signals
+from moalign.weighting import Lagrangian
+
+NAN = float("nan")
+UNIT = {"ideal": [1.0, 1.0], "nadir": [0.0, 0.0]}
+
+
+@pytest.mark.parametrize(("multiplier", "expected"), [(0.0, 1.0), (1.0, 0.25), (4.0, -0.2)])
+def test_mixes_like_ppo_lag(declare, rows, multiplier, expected):
+    # A_reward = 1 and a cost of 0.5, here a reward of -0.5: (1 - λ 0.5) / (1 + λ); λ = 4: (1 - 2) / 5 = -0.2
+    state = Lagrangian().init(torch.tensor([[1.0, 0.0]]), declare())
+    state["multiplier"] = torch.tensor([[0.0, multiplier]])
+    weights, _ = Lagrangian().weigh(state, rows)
+    assert float(weights[0, 0, 0] @ torch.tensor([1.0, -0.5])) == pytest.approx(expected)
+
+
+def test_multiplier_grows_with_the_violation_and_falls_back_to_zero(declare, show):
+    controller = Lagrangian(lr=0.5, memory=0.0)
+    setting = declare(ideal=[1.0, 10.0], nadir=[0.0, 0.0], thresholds=[NAN, 6.0])
+    state = controller.init(torch.tensor([[1.0, 0.0]]), setting)
+    state = controller.observe(state, show([[0.2, 2.0]]))
+    assert state["multiplier"].tolist() == [[0.0, pytest.approx(0.2)]]  # 0.5 * (6 - 2) / (10 - 0)
+    state = controller.observe(state, show([[0.2, 9.0]]))
+    assert state["multiplier"].tolist() == [[0.0, pytest.approx(0.05)]]  # 0.2 + 0.5 * (6 - 9) / 10
+    state = controller.observe(state, show([[0.2, 9.0]]))
+    assert state["multiplier"].tolist() == [[0.0, 0.0]]  # never below 0
+
+
+def test_unit_does_not_matter_without_declared_bounds(declare, show):
+    found = []
+    for unit in (1.0, 1000.0):
+        state = Lagrangian(lr=0.5).init(torch.tensor([[1.0, 0.0]]), declare(thresholds=[NAN, 0.6 * unit]))
+        for mean in (0.2, 0.3, 0.4):
+            state = Lagrangian(lr=0.5).observe(state, show([[0.5, mean * unit]], [[0.1, 0.2 * unit]]))
+        found.append(state["multiplier"])
+    torch.testing.assert_close(found[0], found[1])
+    assert float(found[0][0, 1]) > 0
+
+
+def test_a_collapsed_std_does_not_blow_the_multiplier_up(declare, show):
+    controller = Lagrangian(lr=0.1, maximum=100.0, memory=0.0)
+    state = controller.init(torch.tensor([[1.0, 0.0]]), declare(thresholds=[NAN, 0.6]))
+    for std in (0.5, 0.0, 0.0):
+        state = controller.observe(state, show([[0.5, 0.1]], [[0.1, std]]))
+    assert float(state["multiplier"][0, 1]) == pytest.approx(3 * 0.1 * (0.6 - 0.1) / 0.5)
+
+
+def test_thresholds_belong_to_members(declare, show):
+    state = Lagrangian().init(torch.tensor([[1.0, 0.0]] * 2), declare(**UNIT))
+    state["threshold"] = torch.tensor([[NAN, NAN], [NAN, 0.9]])
+    state = Lagrangian().observe(state, show([[0.5, 0.5]] * 2))
+    assert (state["multiplier"] > 0).tolist() == [[False, False], [False, True]]
+
+
+def test_metrics_name_the_constrained_objectives(declare, show):
+    controller = Lagrangian(lr=1.0, memory=0.0)
+    setting = declare(**UNIT, thresholds=[NAN, 0.5])
+    state = controller.init(torch.tensor([[1.0, 0.0]] * 2), setting)
+    assert not controller.metrics(state, setting.names)["constraint/b/violated"].any()  # nothing seen yet
+    found = controller.metrics(controller.observe(state, show([[0.0, 0.2], [0.0, 0.7]])), setting.names)
+    assert sorted(found) == ["constraint/b/multiplier", "constraint/b/violated"]
+    assert found["constraint/b/violated"].tolist() == [1.0, 0.0]
+    assert found["constraint/b/multiplier"].tolist() == [pytest.approx(0.3), 0.0]  # 1 * (0.5 - 0.2) / 1
+
+
+def test_proportional_term_adds_what_the_violation_asks_for(declare, show, rows):
+    controller = Lagrangian(lr=0.1, proportional=3.0, memory=0.0)
+    state = controller.init(torch.tensor([[1.0, 0.0]]), declare(**UNIT, thresholds=[NAN, 0.5]))
+    state = controller.observe(state, show([[0.9, 0.3]]))
+    # violation 0.2, multiplier 0.02, pressure 0.02 + 3 * 0.2 = 0.62
+    torch.testing.assert_close(controller.weigh(state, rows)[0][:, 0, 0], torch.tensor([[1 / 1.62, 0.62 / 1.62]]))
+    state = controller.observe(state, show([[0.3, 0.9]]))  # met by 0.4: no pressure, never a negative weight
+    assert controller.weigh(state, rows)[0][0, 0, 0].tolist() == [1.0, 0.0]
+
+
+def test_meets_its_constraint_on_a_bandit(declare, bandit, rows):
+    # max E[b] with E[a] >= 0.7; the front of the means is a + b = 1, so the best is (0.7, 0.3)
+    controller, problem = Lagrangian(), bandit(1)
+    state = controller.init(torch.tensor([[0.0, 1.0]]), declare(**UNIT, thresholds=[0.7, NAN]))
+    for _ in range(500):
+        problem.ascend(controller.weigh(state, rows)[0][:, 0, 0], lr=0.2)
+        state = controller.observe(state, Signals(0, 0.0, problem.means, problem.stds))
+    torch.testing.assert_close(problem.means, torch.tensor([[0.7, 0.3]]), atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("options", [{"lr": 0.0}, {"maximum": -1.0}, {"proportional": -1.0}, {"memory": 1.0}])
+def test_refuses_impossible_options(options):
+    with pytest.raises(ConfigError, match=f"`{next(iter(options))}` must"):
+        Lagrangian(**options)
