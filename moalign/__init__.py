@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from moalign import optimizers, recipes, rewards, tasks
-    from moalign.errors import MoalignError
+    from moalign.errors import MoalignError, RewardError, RunError, StudyError
     from moalign.fronts import Front, Point
     from moalign.objectives import Objective
     from moalign.optimizers.simplex import Simplex
@@ -24,9 +24,12 @@ _HOMES = {
     "PerMember": "moalign.parts",
     "Point": "moalign.fronts",
     "Recipe": "moalign.training",
+    "RewardError": "moalign.errors",
     "Run": "moalign.study",
+    "RunError": "moalign.errors",
     "Simplex": "moalign.optimizers.simplex",
     "Study": "moalign.study",
+    "StudyError": "moalign.errors",
     "load": "moalign.study",
 }
 _ROOMS = ("optimizers", "recipes", "rewards", "tasks")
@@ -39,9 +42,12 @@ __all__ = [
     "PerMember",
     "Point",
     "Recipe",
+    "RewardError",
     "Run",
+    "RunError",
     "Simplex",
     "Study",
+    "StudyError",
     "load",
     "optimizers",
     "recipes",

@@ -72,7 +72,7 @@ def load_prompts(source: Any, *, tokenizer: PreTrainedTokenizerBase, max_prompt_
     rows = read_rows(source)
     chat = not isinstance(rows[0]["prompt"], str)
     if chat and tokenizer.chat_template is None:
-        raise ConfigError("the prompts are chats, but the tokenizer has no `chat_template`; set one or pass plain text.")
+        raise ConfigError("the prompts are chats, but the tokenizer has no `chat_template`; set one, or use text.")
     texts = tuple(_text(row["prompt"], i, chat, tokenizer) for i, row in enumerate(rows))
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: tuple(row.get(name) for row in rows) for name in names}
@@ -109,6 +109,8 @@ def read_rows(source: Any) -> list[dict[str, Any]]:
         rows = _listed(source)
     elif isinstance(source, Sequence):
         rows = [{"prompt": row} if isinstance(row, str) else row for row in source]
+    elif isinstance(source, Mapping):
+        raise ConfigError(f"this is a dict of data sets ({', '.join(map(str, source))}); pass one of them.")
     else:
         raise ConfigError(f"a data set must be a path, a hub id, a Dataset or a list, not {type(source).__name__}.")
     if not rows:
@@ -117,7 +119,8 @@ def read_rows(source: Any) -> list[dict[str, Any]]:
         if not isinstance(row, Mapping):
             raise ConfigError(f"row {i} of the data set is a {type(row).__name__}; pass dicts (or only strings).")
         if row.get("prompt") is None:
-            raise ConfigError(f"the data set has no `prompt` in row {i} (columns: {', '.join(map(str, row))}); {_rename(row)}")
+            has = ", ".join(map(str, row))
+            raise ConfigError(f"the data set has no `prompt` in row {i}, which has: {has}; {_rename(row)}")
     return [dict(row) for row in rows]
 
 
@@ -134,7 +137,7 @@ def _read_file(path: Path) -> list[Any]:
     with explained(path, f"a {path.suffix[1:]} file"):
         if path.suffix == ".jsonl":
             with path.open(encoding="utf-8") as lines:
-                return [json.loads(line) for line in lines if line.strip()]
+                return [_json_line(line, n) for n, line in enumerate(lines, 1) if line.strip()]
         if path.suffix == ".json":
             rows = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(rows, list):
@@ -148,21 +151,32 @@ def _read_file(path: Path) -> list[Any]:
         return pyarrow.parquet.read_table(path).to_pylist()
 
 
+def _json_line(line: str, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {number}: {error}") from error
+
+
 def _load(source: str | Path | tuple[Any, ...]) -> list[Any]:
     """Rows of a folder or hub id, through `datasets`."""
     path, config, split = _named_split(source)
+    if Path(path).suffix in FILES:
+        raise ConfigError(f"`{path}` should be a data file, but there is no such file here; check the spelling.")
     with explained(path, "a data set"):
         import datasets
 
-        if (Path(path).expanduser() / "dataset_info.json").exists():
-            data = datasets.load_from_disk(str(Path(path).expanduser()))
-        elif (Path(path).expanduser() / "dataset_dict.json").exists():
-            splits: Any = datasets.load_from_disk(str(Path(path).expanduser()))
+        if looks_local(path):
+            path = str(Path(path).expanduser())
+        if (Path(path) / "state.json").exists():  # written by Dataset.save_to_disk
+            data = datasets.load_from_disk(path)
+        elif (Path(path) / "dataset_dict.json").exists():
+            splits: Any = datasets.load_from_disk(path)
             if split not in splits:
                 raise ValueError(f"it has no split {split}, but {', '.join(splits)}")
             data = splits[split]
         else:
-            data = datasets.load_dataset(str(Path(path).expanduser()) if looks_local(path) else path, config, split=split)
+            data = datasets.load_dataset(path, config, split=split)
         return _listed(data)
 
 
@@ -180,6 +194,8 @@ def _named_split(source: str | Path | tuple[Any, ...]) -> tuple[str, str | None,
 
 
 def _listed(data: Any) -> list[dict[str, Any]]:
+    if not hasattr(data, "__len__"):
+        raise ConfigError("a streaming data set has no length to shuffle over; load it with `streaming=False`.")
     columns = {name: list(data[name]) for name in data.column_names}
     return [{name: column[i] for name, column in columns.items()} for i in range(len(data))]
 
@@ -194,7 +210,7 @@ def check_dataset(source: Any) -> list[str]:
 
 
 def split(prompts: PromptSet, seed: int) -> tuple[PromptSet, PromptSet, PromptSet]:
-    """Return 80 % for training, 10 % to select on and 10 % to value with, by distinct prompt, at random for this seed."""
+    """Return 80 % to train on, 10 % to select on and 10 % to value with, by distinct prompt, at random for a seed."""
     distinct = list(dict.fromkeys(prompts.texts))
     if len(distinct) < SMALLEST:
         raise ConfigError(
@@ -214,7 +230,8 @@ def tokenize(
     """Return left-padded tokens and their mask."""
     lists = _token_lists(prompts, tokenizer)
     width = max((len(ids) for ids in lists), default=0)
-    tokens = torch.full((len(lists), width), int(tokenizer.pad_token_id or 0), dtype=torch.long)
+    pad: Any = tokenizer.pad_token_id
+    tokens = torch.full((len(lists), width), pad, dtype=torch.long)
     mask = torch.zeros((len(lists), width), dtype=torch.bool)
     for i, ids in enumerate(lists):
         tokens[i, width - len(ids) :] = torch.tensor(ids, dtype=torch.long)

@@ -101,7 +101,9 @@ def explained(source: str | Path, what: str) -> Iterator[None]:
         raise ConfigError(f"`{source}` should be {what}, but there is no such path here; check the spelling.")
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
+    except ConfigError:
+        raise
+    except Exception as error:  # the libraries below raise a dozen unrelated kinds
         first = (str(error).strip() or repr(error)).splitlines()[0]
         if local:
             raise ConfigError(f"`{source}` cannot be loaded as {what}: {first}") from error

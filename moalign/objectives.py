@@ -231,6 +231,9 @@ def gated(
     position = {o.name: i for i, o in enumerate(objectives)}
     values, valid = values.clone(), valid.clone()
     waiting = [o for o in objectives if o.after is not None]
+    for o in waiting:
+        if o.after not in position:
+            raise ConfigError(f"`after={o.after!r}` of objective `{o.name}` is not scored here; score all objectives.")
     while waiting:
         pending = {o.name for o in waiting}
         ready = [o for o in waiting if o.after not in pending]

@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, SupportsFloat, TypeVar
 
 from moalign.errors import ConfigError, UnknownNameError, nearest
 
@@ -58,6 +58,15 @@ def register(
     return wrap
 
 
+def canonical(name: str) -> str:
+    """Return a part's name as it is listed.
+
+    >>> canonical("token_mean")
+    'token-mean'
+    """
+    return name.replace("_", "-")
+
+
 @functools.cache
 def bibliography() -> dict[str, dict[str, Any]]:
     """Return the one list of papers: key to title, authors, year and arXiv id."""
@@ -74,9 +83,9 @@ def build(kind: str, name: str, **options: Any) -> Any:
     if ":" in name:
         return _with_options(imported(name), options)
     known = named(kind)
-    if name not in known:
-        raise UnknownNameError(f"no {kind} is called `{name}`{nearest(name, known)}")
-    return _with_options(known[name].part, options)
+    if canonical(name) not in known:
+        raise UnknownNameError(f"no {kind} is called `{name}`{nearest(canonical(name), known)}")
+    return _with_options(known[canonical(name)].part, options)
 
 
 def imported(address: str) -> Any:
@@ -216,11 +225,13 @@ def part(kind: str, default: Any) -> Any:
 
 
 def look_up_names(owner: Any) -> None:
-    """Replace names by parts in a frozen dataclass's `part` fields; call it in ``__post_init__``."""
+    """Replace names and bare functions by parts in a frozen dataclass's `part` fields; call it in ``__post_init__``."""
     for f in dataclasses.fields(owner):
         value = getattr(owner, f.name)
         if "kind" in f.metadata and isinstance(value, str):
             object.__setattr__(owner, f.name, build(f.metadata["kind"], value))
+        elif "kind" in f.metadata and isinstance(value, types.FunctionType):
+            object.__setattr__(owner, f.name, bind(value))  # so that a function and its name are one value
 
 
 def needs_of(value: Any) -> frozenset[Any]:
@@ -314,5 +325,5 @@ class PerMember:
         object.__setattr__(self, "values", tuple(float(v) for v in values))
 
 
-Knob = float | Schedule | PerMember
-"""A number that may be scheduled or set per member; parts that declare one accept a float or a ``[member]`` tensor."""
+Knob = SupportsFloat | Schedule | PerMember
+"""A number that may be scheduled or set per member; a part that declares one gets a float or a ``[member]`` tensor."""

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -271,6 +271,7 @@ START = Snapshot((), {})
 """Stands for the policy as the run began (adapters off)."""
 
 
+@runtime_checkable
 class Policy(Protocol):
     """K behaviours the loop tells apart; how many of them share parameters is the policy's own affair."""
 
@@ -297,6 +298,7 @@ class Policy(Protocol):
     def save(self, member: str, to: Path, *, merged: bool = False) -> None: ...
 
 
+@runtime_checkable
 class Environment(Protocol):
     """What a collector draws from and is scored by, at one step."""
 
@@ -312,6 +314,8 @@ class Environment(Protocol):
     def encode(self, completions: Sequence[str]) -> Samples: ...  # text to rows; logprobs 0
 
     def score(self, rows: Rows) -> Rows: ...  # with rewards, and the text in columns["completion"]
+
+    def drain(self) -> Metrics: ...  # what scoring noticed since the last call
 
 
 Losses = Callable[[Rows], Float[Tensor, "member channel"]]

@@ -63,13 +63,17 @@ def test_a_path_may_skip_levels_where_one_place_has_the_name() -> None:
     assert find(Outer(), "inner.radius") == "inner.shape.radius"
     with pytest.raises(ConfigError, match=r"could be inner\.epsilon, terms\.a\.epsilon"):
         find(Outer(terms={"a": Inner()}), "epsilon")
-    with pytest.raises(UnknownNameError, match="nothing is called `nam`.*did you mean name"):
+    with pytest.raises(UnknownNameError, match=r"nothing is called `nam`.*did you mean name"):
         find(Outer(), "nam")
 
 
 def test_records_and_differences() -> None:
     record = spec(Outer())
-    assert record["inner"] == {"part": record["inner"]["part"], "epsilon": 0.2, "shape": {"part": "round", "radius": 1.0}}
+    assert record["inner"] == {
+        "part": record["inner"]["part"],
+        "epsilon": 0.2,
+        "shape": {"part": "round", "radius": 1.0},
+    }
     other = spec(put(Outer(), "epsilon", 0.5))
     assert differences(record, other) == ["inner.epsilon: 0.2 -> 0.5"]
 

@@ -13,7 +13,7 @@ Mask = Bool[Tensor, "member prompt group objective"]
 
 
 @register(
-    "collapse", "at_advantage", paper="ichihara2025mogrpo", test="tests/credit/test_collapses.py::test_golden_mo_grpo"
+    "collapse", "at-advantage", paper="ichihara2025mogrpo", test="tests/credit/test_collapses.py::test_golden_mo_grpo"
 )
 @dataclass(frozen=True)
 class AtAdvantage:

@@ -11,7 +11,7 @@ Vector = Float[Tensor, "member prompt group objective"]
 Mask = Bool[Tensor, "member prompt group objective"]
 
 
-@register("collapse", "at_gradient", test="tests/credit/test_collapses.py::test_at_gradient_keeps_objectives_apart")
+@register("collapse", "at-gradient", test="tests/credit/test_collapses.py::test_at_gradient_keeps_objectives_apart")
 @dataclass(frozen=True)
 class AtGradient:
     """Keep one advantage per objective as channels; the update's mixer applies the weights to their gradients."""

@@ -14,7 +14,7 @@ from moalign.parts import look_up_names, part, register
 MISSING = ("renormalize", "zero")
 
 
-@register("collapse", "at_reward", test="tests/credit/test_collapses.py::test_at_reward_matches_grpo")
+@register("collapse", "at-reward", test="tests/credit/test_collapses.py::test_at_reward_matches_grpo")
 @dataclass(frozen=True)
 class AtReward:
     """Scalarize every completion's reward vector: what is maximised is E[u(r)], u the `scalarizer`.

@@ -7,7 +7,7 @@ from moalign.credit._moments import moments
 from moalign.parts import register
 
 
-@register("estimator", "batch_centred", test="tests/credit/test_estimators.py::test_batch_centred_value")
+@register("estimator", "batch-centred", test="tests/credit/test_estimators.py::test_batch_centred_value")
 def batch_centred(
     rewards: Float[Tensor, "member prompt group *objective"],
     mask: Bool[Tensor, "member prompt group *objective"],

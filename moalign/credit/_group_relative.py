@@ -9,7 +9,7 @@ from moalign.parts import register
 
 @register(
     "estimator",
-    "group_relative",
+    "group-relative",
     paper="shao2024deepseekmath",
     test="tests/credit/test_estimators.py::test_group_relative_value",
 )
@@ -36,7 +36,7 @@ def group_relative(
 
 @register(
     "estimator",
-    "batch_scaled",
+    "batch-scaled",
     test="tests/parity/test_trl.py::test_advantages",
 )
 def batch_scaled(
@@ -45,7 +45,7 @@ def batch_scaled(
     *,
     eps: float = 1e-4,
 ) -> Float[Tensor, "member prompt group *objective"]:
-    r"""Centre rewards within each group and divide by the member's whole spread, :math:`(r_i-\mu_g)/(\sigma_B+\epsilon)`.
+    r"""Centre rewards in each group and divide by the member's whole spread, :math:`(r_i-\mu_g)/(\sigma_B+\epsilon)`.
 
     :math:`\sigma_B` is the unbiased std of all the member's valid rewards (TRL's ``scale_rewards="batch"``), so easy
     and hard prompts keep their relative weight.
@@ -53,7 +53,7 @@ def batch_scaled(
     >>> import torch
     >>> r = torch.tensor([[[1.0, 0.0], [5.0, 5.0]]])
     >>> batch_scaled(r, torch.ones_like(r, dtype=torch.bool))
-    tensor([[[ 0.1890, -0.1890],
+    tensor([[[ 0.1901, -0.1901],
              [ 0.0000,  0.0000]]])
     """
     deviations, _, _ = moments(rewards, mask, (2,))

@@ -9,8 +9,8 @@ from moalign.parts import register
 
 @register(
     "estimator",
-    "leave_one_out",
-    paper="ahmadian2024back",
+    "leave-one-out",
+    paper="ahmadian2024rloo",
     test="tests/credit/test_estimators.py::test_leave_one_out_value",
 )
 def leave_one_out(

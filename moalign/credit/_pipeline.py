@@ -12,7 +12,7 @@ from moalign.credit._group_relative import group_relative
 from moalign.credit._moments import moments, varies
 from moalign.credit._normalizers import none
 from moalign.credit._spread import spread
-from moalign.parts import look_up_names, part, register
+from moalign.parts import bind, look_up_names, part, register
 from moalign.records import Credit, Metrics, Rewards, Rows, State
 
 Grid = Float[Tensor, "member prompt group objective"]
@@ -30,11 +30,11 @@ class CreditPipeline:
     Only kept rows count, and of them only valid rewards: the others have no advantage and no part in a mean.
     """
 
-    normalize: Any = part("normalizer", none)
-    estimate: Any = part("estimator", group_relative)
+    normalize: Any = part("normalizer", bind(none))
+    estimate: Any = part("estimator", bind(group_relative))
     collapse: Any = part("collapse", AtReward())
     rescale: Any = part("rescaler", None)
-    place: Any = part("placement", spread)
+    place: Any = part("placement", bind(spread))
 
     def __post_init__(self) -> None:
         look_up_names(self)
@@ -69,7 +69,8 @@ class CreditPipeline:
         raw = self.collapse.after(self.estimate(seen, valid), valid, weights)
         some = valid.any(-1)
         sized = raw if self.rescale is None else self.rescale(raw, some)
-        advantages = torch.where(some[..., None], sized, 0) * gain.to(raw)[:, None, None, None]
+        there = valid if valid.shape == sized.shape else some[..., None]
+        advantages = torch.where(there, sized, 0) * gain.to(raw)[:, None, None, None]
 
         metrics = {
             **_spreads(advantages, some, rows.rewards.names),
@@ -82,7 +83,8 @@ class CreditPipeline:
 
 def _ideal(rewards: Rewards, best: Float[Tensor, "member objective"]) -> Float[Tensor, "member objective"]:
     """Return the declared ideal, the best seen where none is declared, and 0 where nothing was seen."""
-    ideal = torch.where(rewards.ideal.isnan(), best, rewards.ideal.to(best))
+    declared = rewards.ideal.to(best)
+    ideal = torch.where(declared.isnan(), best, declared)
     return torch.where(ideal.isfinite(), ideal, 0)
 
 

@@ -1,7 +1,5 @@
 """TRL's two ways of aggregating several rewards, number for number (TRL 1.16, `GRPOTrainer`)."""
 
-from typing import Literal
-
 from moalign.credit._at_advantage import AtAdvantage
 from moalign.credit._at_reward import AtReward
 from moalign.credit._group_relative import batch_scaled, group_relative
@@ -18,7 +16,7 @@ ESTIMATORS = {
 }
 
 
-def trl_sum_then_normalize(*, scale_rewards: Literal["group", "batch", "none"] = "group") -> CreditPipeline:
+def trl_sum_then_normalize(*, scale_rewards: str = "group") -> CreditPipeline:
     """Return TRL's default: the weighted sum of rewards is centred in its group and divided by a std plus 1e-4.
 
     `scale_rewards` is whose std: the group's, the batch's, or none. A missing reward counts as 0; a completion with no

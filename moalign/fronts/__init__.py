@@ -8,7 +8,6 @@
 from moalign.objectives import Objective
 
 from ._build import build_front
-from ._candidates import Members, Soups
 from ._front import Front
 from ._measure import Measure, hypervolume_measure
 from ._panels import Dots, Panel, panels
@@ -19,11 +18,9 @@ __all__ = [
     "Dots",
     "Front",
     "Measure",
-    "Members",
     "Objective",
     "Panel",
     "Point",
-    "Soups",
     "build_front",
     "front_table",
     "hypervolume_measure",

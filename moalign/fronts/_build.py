@@ -14,8 +14,8 @@ from moalign.objectives import Objective, trained
 from moalign.optimizers.dominance import non_dominated
 
 from ._front import Front, is_feasible
-from ._measure import hypervolume_measure
-from ._point import Point
+from ._measure import Measure, hypervolume_measure
+from ._point import Numbers, Point
 
 
 def build_front(
@@ -28,7 +28,7 @@ def build_front(
     kinds: Sequence[str],
     step: int,
     seed: int,
-    reference_point: Mapping[str, float] | None = None,
+    reference_point: Numbers | None = None,
     paths: Mapping[str, Path] | None = None,
 ) -> Front:
     """Return the front of the evaluated members.
@@ -103,7 +103,7 @@ def _mark_dominated(frame: Front, points: Sequence[Point]) -> list[Point]:
     return [replace(point, dominated_on_test=mark) for point, mark in zip(points, marked)]
 
 
-def _measure(front: Front, test: Evaluation, reference_point: Mapping[str, float]):
+def _measure(front: Front, test: Evaluation, reference_point: Numbers) -> Measure:
     """Return the hypervolume with an error that follows each prompt through all points and objectives."""
     wanted = trained(front.objectives)
     known = [p for p in front.points if bool(torch.isfinite(front.inner([p])).all())]

@@ -25,7 +25,8 @@ def load_model(path: Path) -> tuple[Any, Any]:
         model = AutoModelForCausalLM.from_pretrained(base)
     except OSError as error:
         raise RunError(f"the base model `{base}` of the adapter in `{path}` cannot be loaded: {error}") from error
-    return PeftModel.from_pretrained(model, path).eval(), _tokenizer(path, base)
+    with torch.random.fork_rng(devices=[]):  # PEFT initializes the adapter before it reads it
+        return PeftModel.from_pretrained(model, path).eval(), _tokenizer(path, base)
 
 
 def export_model(path: Path, directory: Path, *, merge: bool) -> Path:
@@ -70,7 +71,7 @@ def complete(
     chat = bool(texts) and not isinstance(prompts[0], str)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     out: list[str] = []
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
         for start in range(0, len(texts), batch):
             part = tokenizer(
@@ -94,7 +95,12 @@ def _chat(tokenizer: Any, messages: Any) -> str:
 def _base(path: Path) -> str | None:
     """Return the model that an adapter belongs to, or None for a directory that holds a whole model."""
     config = path / ADAPTER
-    return json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"] if config.exists() else None
+    if not config.exists():
+        return None
+    base = json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    if not base:
+        raise RunError(f"`{config}` does not name its base model; write its path there as `base_model_name_or_path`.")
+    return base
 
 
 def _tokenizer(path: Path, base: str | Path) -> Any:

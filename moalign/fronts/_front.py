@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -16,7 +16,7 @@ from moalign.optimizers.dominance import non_dominated
 from moalign.runs import read_json, write_json
 
 from ._measure import Measure, hypervolume_measure, independent_errors
-from ._point import Point
+from ._point import Numbers, Point
 from ._select import select
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Front(Sequence[Point]):
     points: tuple[Point, ...]
     objectives: tuple[Objective, ...]  # without their rewards
     dominated: tuple[Point, ...] = ()
-    reference_point: Mapping[str, float] | None = None  # own units
+    reference_point: Numbers | None = None  # own units
     split: str = "test"
     prompts: int = 0  # per point
     temperature: float | None = None  # at which the points were valued; 0 is greedy
@@ -98,10 +98,10 @@ class Front(Sequence[Point]):
 
     def select(
         self,
-        weights: Mapping[str, float] | None = None,
+        weights: Numbers | None = None,
         *,
-        at_least: Mapping[str, float] | None = None,
-        at_most: Mapping[str, float] | None = None,
+        at_least: Numbers | None = None,
+        at_most: Numbers | None = None,
         maximize: str | None = None,
         method: str = "chebyshev",
     ) -> Point:
@@ -148,7 +148,7 @@ class Front(Sequence[Point]):
         return DataFrame(rows)
 
     @staticmethod
-    def from_frame(frame: Any, objectives: Any, *, reference_point: Mapping[str, float] | None = None) -> "Front":
+    def from_frame(frame: Any, objectives: Any, *, reference_point: Numbers | None = None) -> "Front":
         """Return the front of a table: a column per objective, perhaps ``<name>_stderr`` and ``id``, in own units.
 
         `objectives` are `Objective`s, or names of columns that are to be maximized. The points are valued on the
@@ -214,19 +214,25 @@ class Front(Sequence[Point]):
         if not isinstance(record, dict) or record.get("format") != FORMAT:
             raise RunError(f"`{path}` is not a front of this version of moalign (format {FORMAT}).")
         measure = record["hypervolume"]
-        if measure is not None:
-            names = [f.name for f in fields(Measure)]
-            measure = Measure(**{name: math.nan if measure[name] is None else measure[name] for name in names})
         return Front(
             points=tuple(Point.from_record(point, path.parent) for point in record["points"]),
             dominated=tuple(Point.from_record(point, path.parent) for point in record["dominated"]),
-            objectives=tuple(Objective(**objective) for objective in record["objectives"]),
+            objectives=tuple(_objective(objective) for objective in record["objectives"]),
             reference_point=record["reference_point"],
             split=record["split"],
             prompts=record["prompts"],
             temperature=record["temperature"],
-            measured=measure,
+            measured=None if measure is None else _measure(measure),
         )
+
+
+def _objective(record: Mapping[str, Any]) -> Objective:
+    return Objective(**{**record, "bounds": None if record["bounds"] is None else tuple(record["bounds"])})
+
+
+def _measure(record: Mapping[str, Any]) -> Measure:
+    unknown = {name: math.nan for name, value in record.items() if value is None}  # JSON has no NaN
+    return Measure(**{**record, **unknown})
 
 
 def _from_row(row: Mapping[Any, Any], objectives: Sequence[Objective], number: int) -> Point:
@@ -241,7 +247,7 @@ def _from_row(row: Mapping[Any, Any], objectives: Sequence[Objective], number: i
     )
 
 
-def is_feasible(values: Mapping[str, float], objectives: Sequence[Objective]) -> bool:
+def is_feasible(values: Numbers, objectives: Sequence[Objective]) -> bool:
     """Tell whether own-sign values meet every threshold; a missing value meets none."""
     limited = [o for o in objectives if o.threshold is not None]
     return all(bool(o.meets(torch.tensor(values[o.name], dtype=torch.float64))) for o in limited)

@@ -1,6 +1,5 @@
 """A number about a front, with its standard error and what it was measured on."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from moalign.optimizers.hypervolume import gradient, hypervolume
+
+from ._point import Numbers
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Measure:
 
     value: float
     stderr: float
-    reference_point: Mapping[str, float]  # own units
+    reference_point: Numbers  # own units
     points: int
     prompts: int
 
@@ -33,7 +34,7 @@ def hypervolume_measure(
     errors: Float[Tensor, "point draw objective"],
     reference: Float[Tensor, "objective"],
     *,
-    reference_point: Mapping[str, float],
+    reference_point: Numbers,
     prompts: int,
 ) -> Measure:
     r"""Return the hypervolume of `values` and its standard error by the delta method.

@@ -27,12 +27,12 @@ def front_figure(fronts: Mapping[str, Front]) -> go.Figure:
     figure = make_subplots(rows, columns, horizontal_spacing=0.24 / columns, vertical_spacing=0.36 / rows)
     names = list(fronts)
     for i, panel in enumerate(all_panels):
-        where = {"row": i // columns + 1, "col": i % columns + 1}
+        row, column = i // columns + 1, i % columns + 1
         for dots in sorted(panel.dots, key=lambda d: -names.index(d.front)):  # the study's on top
-            figure.add_trace(_scatter(dots, names.index(dots.front), first=i == 0), **where)
+            figure.add_trace(_scatter(dots, names.index(dots.front), first=i == 0), row=row, col=column)
         reverse = {True: True, False: "reversed"}
-        figure.update_xaxes(title_text=axis_title(panel.x), autorange=reverse[panel.x.maximize], **where)
-        figure.update_yaxes(title_text=axis_title(panel.y), autorange=reverse[panel.y.maximize], **where)
+        figure.update_xaxes(title_text=axis_title(panel.x), autorange=reverse[panel.x.maximize], row=row, col=column)
+        figure.update_yaxes(title_text=axis_title(panel.y), autorange=reverse[panel.y.maximize], row=row, col=column)
     return styled(figure, height=90 + 330 * rows)
 
 
@@ -43,14 +43,14 @@ def styled(figure: go.Figure, *, height: int) -> go.Figure:
         font=FONT,
         height=height,
         margin={"l": 56, "r": 16, "t": 44, "b": 52},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "yref": "container", "x": 0, "yanchor": "top"},
+        legend={"orientation": "h", "y": 1.0, "yref": "container", "x": 0, "yanchor": "top"},
         hoverlabel={"bgcolor": "white", "font": FONT},
         paper_bgcolor="white",
         plot_bgcolor="white",
     )
     axis = {"gridcolor": GRID, "zeroline": False, "linecolor": "#b8c1cc", "ticks": "outside", "tickcolor": "#b8c1cc"}
-    figure.update_xaxes(**axis, title_standoff=8)
-    figure.update_yaxes(**axis, title_standoff=6)
+    figure.update_xaxes(**axis, title_standoff=8, title_font=FONT)
+    figure.update_yaxes(**axis, title_standoff=6, title_font=FONT)
     return figure
 
 
@@ -69,7 +69,8 @@ def _scatter(dots: Dots, index: int, *, first: bool) -> go.Scatter:
         mode="markers",
         name=label,
         legendgroup=label,
-        showlegend=first,
+        legendrank=index,
+        showlegend=first and not dots.dominated,
         opacity=0.35 if dots.dominated else 1.0,
         marker={
             "color": "white" if dots.dominated else color(index),

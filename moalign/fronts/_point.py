@@ -11,6 +11,9 @@ from moalign.evaluation import Sample
 Model = Any
 """A `transformers` or `peft` model; neither is imported before one is loaded."""
 
+Numbers = Mapping[str, float | int]
+"""By objective, in its own sign and unit; people write 8 as well as 8.0."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -46,13 +49,16 @@ class Point:
         batch: int = 16,
         **options: Any,
     ) -> list[str]:
-        """Complete prompts (text, or lists of chat messages); temperature 0 is greedy.
+        """Complete prompts (text, or lists of chat messages), on a GPU where there is one; temperature 0 is greedy.
 
         Other options go to transformers' `generate`.
         """
+        import torch
+
         from ._files import complete
 
         model, tokenizer = self.load()
+        model = model.to("cuda" if torch.cuda.is_available() else "cpu")
         known = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed, "batch": batch}
         return complete(model, tokenizer, prompts, **known, **options)
 

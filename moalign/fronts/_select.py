@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from moalign.errors import ConfigError, UnknownNameError, nearest
 from moalign.objectives import Objective, trained
 
-from ._point import Point
+from ._point import Numbers, Point
 
 METHODS = ("chebyshev", "linear")
 
@@ -15,9 +15,9 @@ def select(
     points: Sequence[Point],
     objectives: Sequence[Objective],
     *,
-    weights: Mapping[str, float] | None,
-    at_least: Mapping[str, float],
-    at_most: Mapping[str, float],
+    weights: Numbers | None,
+    at_least: Numbers,
+    at_most: Numbers,
     maximize: str | None,
     method: str,
 ) -> Point:
@@ -61,7 +61,7 @@ def _regrets(point: Point, points: Sequence[Point], objectives: Iterable[Objecti
     return out
 
 
-def _shares(weights: Mapping[str, float] | None, objectives: Sequence[Objective]) -> dict[str, float]:
+def _shares(weights: Numbers | None, objectives: Sequence[Objective]) -> dict[str, float]:
     """Return positive weights that sum to 1; objectives of weight 0 do not count."""
     given = dict(weights) if weights is not None else {o.name: 1.0 for o in objectives}
     if not given or any(not math.isfinite(w) or w < 0 for w in given.values()) or sum(given.values()) <= 0:
@@ -69,7 +69,7 @@ def _shares(weights: Mapping[str, float] | None, objectives: Sequence[Objective]
     return {name: w / sum(given.values()) for name, w in given.items() if w > 0}
 
 
-def _misses(point: Point, at_least: Mapping[str, float], at_most: Mapping[str, float]) -> bool:
+def _misses(point: Point, at_least: Numbers, at_most: Numbers) -> bool:
     low = any(not point.values[name] >= limit for name, limit in at_least.items())  # NaN keeps no limit
     return low or any(not point.values[name] <= limit for name, limit in at_most.items())
 
@@ -83,8 +83,8 @@ def _check_names(names: Iterable[str], known: Mapping[str, Objective]) -> None:
 def _why_none(
     points: Sequence[Point],
     objectives: Mapping[str, Objective],
-    at_least: Mapping[str, float],
-    at_most: Mapping[str, float],
+    at_least: Numbers,
+    at_most: Numbers,
 ) -> str:
     """Say which limits no point keeps and how near the front comes, or that no point keeps all of them."""
     limits = [(name, ">=", limit, max) for name, limit in at_least.items()]

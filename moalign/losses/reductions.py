@@ -4,7 +4,7 @@ Weights are per member: a member's loss does not depend on who is trained beside
 that are not trained weigh 0.
 """
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from moalign.parts import register
@@ -13,14 +13,16 @@ from moalign.records import Credit, Rows
 Tokens = Float[Tensor, "row token"]
 
 
-@register("reduction", "token_mean", paper="yu2025dapo", test="tests/losses/test_reductions.py::test_by_hand")
+@register("reduction", "token-mean", paper="yu2025dapo", test="tests/losses/test_reductions.py::test_by_hand")
 def token_mean(rows: Rows, credit: Credit) -> Tokens:
     """Weight a member's tokens equally, 1 / (all its tokens): long completions count more (TRL's dapo and bnpo)."""
     mask = _mask(rows)
     return mask / _per_member(mask.sum(1), rows).clamp(min=1)[:, None]
 
 
-@register("reduction", "sequence_mean", paper="shao2024deepseekmath", test="tests/losses/test_reductions.py::test_by_hand")
+@register(
+    "reduction", "sequence-mean", paper="shao2024deepseekmath", test="tests/losses/test_reductions.py::test_by_hand"
+)
 def sequence_mean(rows: Rows, credit: Credit) -> Tokens:
     """Weight a member's completions equally, 1 / (its rows · tokens in the row) (TRL's grpo)."""
     mask = _mask(rows)
@@ -33,7 +35,7 @@ def constant(rows: Rows, credit: Credit, *, length: int) -> Tokens:
     return _mask(rows) / (_kept(rows) * length)
 
 
-@register("reduction", "sequence_sum", test="tests/losses/test_reductions.py::test_by_hand")
+@register("reduction", "sequence-sum", test="tests/losses/test_reductions.py::test_by_hand")
 def sequence_sum(rows: Rows, credit: Credit) -> Tokens:
     """Weight every token 1 / (the member's rows): the mean over completions of sums over tokens."""
     return _mask(rows) / _kept(rows)
@@ -49,5 +51,4 @@ def _kept(rows: Rows) -> Float[Tensor, "row 1"]:
 
 def _per_member(x: Float[Tensor, "row"], rows: Rows) -> Float[Tensor, "row"]:
     """Return each row's member's total."""
-    member: Int[Tensor, "row"] = rows.member
-    return x.new_zeros(rows.members).index_add(0, member, x)[member]
+    return x.new_zeros(rows.members).index_add(0, rows.member, x)[rows.member]

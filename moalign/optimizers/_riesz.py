@@ -8,7 +8,7 @@ from moalign.optimizers._moocore import FloatArray
 
 STARTS = 4
 STEPS = 500
-MERGE = 1e-9  # vertices and bounds nearer than this are one
+MERGE = 1e-6  # corners and bounds nearer than this are one: bounds may come in single precision
 
 
 def vertices(lower: FloatArray, upper: FloatArray) -> FloatArray:
@@ -17,7 +17,7 @@ def vertices(lower: FloatArray, upper: FloatArray) -> FloatArray:
     At a corner all coordinates but one sit at a bound; only a few can sit at an upper bound before the sum passes 1.
     """
     slack = 1.0 - lower.sum()
-    if slack < -MERGE or upper.sum() < 1.0 - MERGE:
+    if slack < -MERGE or upper.sum() < 1.0 - MERGE or (lower > upper + MERGE).any():
         return np.zeros((0, len(lower)))
     room = upper - lower
     reachable = np.flatnonzero(room < slack - MERGE)  # the other upper bounds are never met before the sum is 1
@@ -34,7 +34,7 @@ def vertices(lower: FloatArray, upper: FloatArray) -> FloatArray:
                     corner[free] += left
                     found.append(corner)
     corners = np.array(found, dtype=np.float64)
-    return ordered(corners[np.unique(np.round(corners, 8), axis=0, return_index=True)[1]])
+    return ordered(corners[np.unique(np.round(corners, 6), axis=0, return_index=True)[1]])
 
 
 def ordered(points: FloatArray) -> FloatArray:
@@ -42,7 +42,9 @@ def ordered(points: FloatArray) -> FloatArray:
     return points[np.lexsort(-np.round(points, 6).T[::-1])]
 
 
-def spread(corners: FloatArray, lower: FloatArray, upper: FloatArray, count: int, starts: list[FloatArray]):
+def spread(
+    corners: FloatArray, lower: FloatArray, upper: FloatArray, count: int, starts: list[FloatArray]
+) -> FloatArray:
     """Return `count` points: the corners and the rest relaxed from each of `starts`, of least energy over the starts.
 
     With fewer points than corners none is fixed.

@@ -1,9 +1,11 @@
 """Who dominates whom: a point dominates another when it is nowhere smaller and somewhere larger."""
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from moalign.errors import ConfigError
 from moalign.optimizers import _moocore
 
 
@@ -43,7 +45,8 @@ def crowding_distance(points: Float[Tensor, "point objective"]) -> Float[Tensor,
     >>> crowding_distance(torch.tensor([[0.0, 4.0], [1.0, 2.0], [4.0, 0.0]]))  # (4 - 0) / 4 + (4 - 0) / 4
     tensor([inf, 2., inf])
     """
-    _moocore.to_array(points, "points")  # refuses NaN
+    if not np.isfinite(_moocore.to_array(points, "points")).all():
+        raise ConfigError("`points` must be finite, or gaps have no size; leave out diverged points.")
     room = points.new_zeros(len(points))
     for k in range(points.shape[1]):
         values, where, ties = torch.unique(points[:, k], sorted=True, return_inverse=True, return_counts=True)

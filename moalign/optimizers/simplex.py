@@ -43,10 +43,11 @@ def riesz(
     :math:`m` is ``objectives``. They lie on the simplex within ``lower`` and ``upper``, sorted, first objective first,
     largest first. The corners of that region are among them when they all fit; a single point is the corners' mean.
     On a segment (two objectives, or bounds that leave one) they are equally spaced; a region that is one point gives it
-    ``points`` times. The same arguments give the same points. With two objectives, or as many points as a Das-Dennis
-    lattice that has no lower energy, exchanging objectives gives the same set; otherwise a set of equal energy, which
-    is why `Simplex` goes by name. Blank, Deb, Dhebar, Bandaru and Seada 2021,
-    https://doi.org/10.1109/TEVC.2020.2992387.
+    ``points`` times. The same arguments give the same points. With fewer points than corners some corners stay empty.
+
+    Exchanging objectives exchanges the set where it is unique (two objectives, or a Das-Dennis lattice); otherwise it
+    may give another set of about equal energy, which is why `Simplex` sorts objectives by name first. Blank, Deb,
+    Dhebar, Bandaru and Seada 2021, https://doi.org/10.1109/TEVC.2020.2992387.
 
     >>> riesz(2, 3, lower=torch.tensor([0.2, 0.0]))
     tensor([[1.0000, 0.0000],

@@ -59,7 +59,7 @@ class Acting:
         self.router.acting = self.before
 
 
-def target_layers(model: nn.Module, targets: str | Sequence[str] | None = None) -> dict[str, nn.Module]:
+def target_layers(model: nn.Module, targets: str | Sequence[str] | None = None) -> dict[str, nn.Linear]:
     """Return by name the layers that carry adapters: every linear layer but the output's, or those that match.
 
     `targets` means what PEFT's `target_modules` means: a list of names or of their ends, a regular expression for the
@@ -71,7 +71,7 @@ def target_layers(model: nn.Module, targets: str | Sequence[str] | None = None) 
     """
     every = targets is None or targets == "all-linear"
     output = getattr(model, "get_output_embeddings", lambda: None)()
-    chosen: dict[str, nn.Module] = {}
+    chosen: dict[str, nn.Linear] = {}
     for name, module in model.named_modules():
         if every:
             _refuse(name, module)
@@ -85,7 +85,7 @@ def target_layers(model: nn.Module, targets: str | Sequence[str] | None = None) 
                 raise ConfigError(
                     f"`target_modules` chooses `{name}`, a {type(module).__name__}; adapters need nn.Linear: {WAY_OUT}."
                 )
-        if take:
+        if take and isinstance(module, nn.Linear):
             if "experts" in name.split("."):
                 raise ConfigError(f"layer `{name}` sees the rows that were routed to it; {WAY_OUT}.")
             chosen[name] = module

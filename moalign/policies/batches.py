@@ -31,7 +31,7 @@ def blocks(
 def micro_batches(
     rows: Rows, *, couples: Couples, micro_rows: int | None = None, micro_members: int = 1
 ) -> Iterator[Rows]:
-    """Yield the kept rows in parts: `micro_members` members at a time, at most `micro_rows` rows, groups whole if coupled.
+    """Yield the kept rows in parts: `micro_members` members at a time, at most `micro_rows` rows, coupled groups whole.
 
     Within a member, rows of similar length stand together, because a part is as wide as its longest row. A coupled
     group larger than `micro_rows` is a part of its own.

@@ -13,9 +13,9 @@ def uniforms(requests: Requests, members: Sequence[str], stream: Stream) -> Floa
     """Draw every uniform that the requests can use, each member's from the generator of its own name."""
     member = requests.member.cpu().repeat_interleave(requests.n)
     out = torch.empty(len(member), requests.max_new_tokens)
-    for k in member.unique().tolist():
+    for k, name in enumerate(members):
         rows = member == k
-        out[rows] = torch.rand(int(rows.sum()), requests.max_new_tokens, generator=stream.generator(members[k]))
+        out[rows] = torch.rand(int(rows.sum()), requests.max_new_tokens, generator=stream.generator(name))
     return out
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -15,7 +15,7 @@ from moalign.policies.batches import blocks, micro_batches
 from moalign.policies.checkpointing import checkpointed
 from moalign.policies.drawing import uniforms
 from moalign.policies.engines import generate
-from moalign.policies.scoring import can_share_prompts, completion_logits, shared_prompt_logits, token_scores
+from moalign.policies.scoring import ReadPrompts, can_read_prompts, completion_logits, cuts, output_layer, token_scores
 from moalign.policies.stacked import StackedMembers, positions
 from moalign.records import START, Couples, Need, Outputs, Requests, Rows, Samples, Snapshot, Stream
 
@@ -52,11 +52,14 @@ class ModelPolicy(StackedMembers):
         self.value_heads, self.detach_values = value_heads, detach_values
         self.micro_rows, self.micro_members = micro_rows, micro_members
         self.gradient_checkpointing = gradient_checkpointing
+        # a pass of its own costs as much as so many columns: little on a CPU, many small launches on a GPU
+        self._overhead = 128 if self.device.type == "cpu" else 8192
+        self._can_share = can_read_prompts(model)
         needs = {Need.LOGPROBS, Need.ENTROPY, Need.REFERENCE, Need.GRAM}
         self.provides = frozenset(needs | ({Need.VALUES} if value_heads else set()))
         tensors = dict(tensors)
         if value_heads:
-            hidden = model.get_output_embeddings().weight.shape[1]
+            hidden = output_layer(model).in_features
             tensors[HEAD] = torch.zeros(len(members), hidden, value_heads, device=self.device)
             tensors[HEAD_BIAS] = torch.zeros(len(members), value_heads, device=self.device)
         super().__init__(members, tensors)
@@ -126,19 +129,17 @@ class ModelPolicy(StackedMembers):
         member, real = rows.member.to(self.device), None
         members, row, real = blocks(member)
         if self.together:
-            parts = [self._forward(rows, members, row, needs, at)]
-            place = row[real]
-            order = real.flatten().nonzero().squeeze(1)
+            parts = self._forward(rows, members, row, real, needs, at)
         else:
-            parts = [self._forward(rows, [k], row[[i]][:, real[i]], needs, at) for i, k in enumerate(members)]
-            place = row[real]
-            order = torch.arange(len(place), device=self.device)
-        # parts hold rows block after block; `back` finds row i among them
-        back = torch.empty_like(place)
-        back[place] = order
+            parts = [p for i, k in enumerate(members) for p in self._forward(rows, [k], row[[i]], real[[i]], needs, at)]
+        # parts hold rows in their own order; `back` finds each of them
+        where = torch.cat([index for index, _ in parts])
+        back = torch.empty(len(rows), dtype=torch.long, device=self.device)
+        slot = torch.arange(len(where), device=self.device)
+        back[where[where < len(rows)]] = slot[where < len(rows)]
 
         def joined(name: str) -> Any:
-            values = [getattr(part, name) for part in parts]
+            values = [getattr(part, name) for _, part in parts]
             return None if values[0] is None else torch.cat(values)[back]
 
         return Outputs(joined("logprobs"), joined("entropy"), joined("values"))
@@ -148,63 +149,50 @@ class ModelPolicy(StackedMembers):
         rows: Rows,
         members: Sequence[int],
         row: Int[Tensor, "block slot"],
+        real: Bool[Tensor, "block slot"],
         needs: frozenset[Need],
         at: Snapshot | None,
-    ) -> Outputs:
-        """Score these rows, block after block, in as few columns as they fill."""
+    ) -> list[tuple[Int[Tensor, "_"], Outputs]]:
+        """Score blocks of rows in stretches of similar length, each with its rows' numbers (past the end: filler)."""
+        many, width = len(members), rows.tokens.shape[1]
+        lengths = rows.completion_mask.to(self.device)[row].sum(2)
+        order = lengths.argsort(dim=1, stable=True)
+        row, real, lengths = row.gather(1, order), real.gather(1, order), lengths.gather(1, order).amax(0).clamp(min=1)
         flat = row.flatten()
-        everything = rows.tokens.shape[1]
-        prompts, length = int(rows.prompt_mask[flat].sum(1).max()), int(rows.completion_mask[flat].sum(1).max())
-        length = max(length, 1)
-        prompt_tokens = rows.prompt_tokens[flat, -prompts:].to(self.device)
-        prompt_mask = rows.prompt_mask[flat, -prompts:].to(self.device)
-        tokens = rows.tokens[flat, :length].to(self.device)
-        temperature = rows.temperature[flat].to(self.device)
+        columns = int(rows.prompt_mask[flat].sum(1).max())
+        prompt_tokens = rows.prompt_tokens[:, -columns:].to(self.device)
+        prompt_mask = rows.prompt_mask[:, -columns:].to(self.device)
+        tokens, temperature = rows.tokens.to(self.device), rows.temperature.to(self.device)
         context = self.acting(members, at)
         recompute = self.gradient_checkpointing and torch.is_grad_enabled()
+        parts = []
         with ExitStack() as stack:
             stack.enter_context(context)
             if recompute:
                 stack.enter_context(checkpointed(self.model, context))
-            shared = None if recompute else self._shared(prompt_tokens, prompt_mask, len(members))
-            if shared is None:
-                logits, hidden = completion_logits(self.model, prompt_tokens, prompt_mask, tokens)
-            else:
+            shared = None if recompute or not self._can_share else shared_prompts(prompt_tokens, prompt_mask, row)
+            if shared is not None:
                 first, which = shared
-                logits, hidden = shared_prompt_logits(
-                    self.model, prompt_tokens[first], prompt_mask[first], which, tokens
+                prompts = ReadPrompts(self.model, prompt_tokens[first], prompt_mask[first])
+            for start, stop in cuts(lengths.tolist(), before=0 if shared else columns, overhead=self._overhead // many):
+                part, length = row[:, start:stop].flatten(), int(lengths[stop - 1])
+                if shared is not None:
+                    logits, hidden = prompts(which[:, start:stop].flatten(), tokens[part, :length])
+                else:
+                    logits, hidden = completion_logits(
+                        self.model, prompt_tokens[part], prompt_mask[part], tokens[part, :length]
+                    )
+                logprobs, entropy = token_scores(
+                    logits, tokens[part, :length], temperature[part], entropy=Need.ENTROPY in needs
                 )
-        logprobs, entropy = token_scores(logits, tokens, temperature, entropy=Need.ENTROPY in needs)
-        values = self._values(hidden, members, at) if Need.VALUES in needs else None
-
-        def widened(x: Tensor | None) -> Any:
-            if x is None:
-                return None
-            return torch.cat([x, x.new_zeros(len(x), everything - length, *x.shape[2:])], dim=1)
-
-        return Outputs(widened(logprobs), widened(entropy), widened(values))
-
-    def _shared(
-        self, tokens: Int[Tensor, "row prompt_token"], mask: Tensor, many: int
-    ) -> tuple[Int[Tensor, "prompt"], Int[Tensor, "row"]] | None:
-        """Return a row of each different prompt, in equal blocks, and each row's prompt; None if that saves little."""
-        if not self._can_share:
-            return None
-        block = torch.arange(many, device=tokens.device).repeat_interleave(len(tokens) // many)
-        lines = torch.cat([block[:, None], mask.long(), tokens.masked_fill(~mask, 0)], dim=1)
-        different, which = torch.unique(lines, dim=0, return_inverse=True)
-        if 2 * len(different) > len(tokens):
-            return None
-        first = torch.full((len(different),), len(tokens), device=tokens.device)
-        first.scatter_reduce_(0, which, torch.arange(len(tokens), device=tokens.device), "amin")
-        _, grid, real = blocks(different[:, 0])
-        place = torch.empty(len(different), dtype=torch.long, device=tokens.device)
-        place[grid[real]] = real.flatten().nonzero().squeeze(1)
-        return first[grid.flatten()], place[which]
-
-    @property
-    def _can_share(self) -> bool:
-        return can_share_prompts(self.model)
+                values = self._values(hidden, members, at) if Need.VALUES in needs else None
+                outputs = Outputs(
+                    widened(logprobs, width),
+                    None if entropy is None else widened(entropy, width),
+                    None if values is None else widened(values, width),
+                )
+                parts.append((part.masked_fill(~real[:, start:stop].flatten(), len(rows)), outputs))
+        return parts
 
     def _values(
         self, hidden: Float[Tensor, "row token hidden"], members: Sequence[int], at: Snapshot | None
@@ -213,4 +201,33 @@ class ModelPolicy(StackedMembers):
             return torch.zeros(*hidden.shape[:2], self.value_heads, device=hidden.device)
         tensors, index = self.at(members, at)
         x = (hidden.detach() if self.detach_values else hidden).float().reshape(len(members), -1, hidden.shape[-1])
-        return torch.baddbmm(tensors[HEAD_BIAS][index][:, None], x, tensors[HEAD][index]).view(*hidden.shape[:2], -1)
+        weight, bias = (tensors[name][index].to(self.device) for name in (HEAD, HEAD_BIAS))
+        return torch.baddbmm(bias[:, None], x, weight).view(*hidden.shape[:2], -1)
+
+
+def widened(x: Float[Tensor, "row token *rest"], width: int) -> Float[Tensor, "row width *rest"]:
+    """Append columns of zeros up to `width`."""
+    return torch.cat([x, x.new_zeros(len(x), width - x.shape[1], *x.shape[2:])], dim=1)
+
+
+def shared_prompts(
+    tokens: Int[Tensor, "row prompt_token"], mask: Bool[Tensor, "row prompt_token"], row: Int[Tensor, "block slot"]
+) -> tuple[Int[Tensor, "prompt"], Int[Tensor, "block slot"]] | None:
+    """Return a row of each different prompt, in equal blocks, and each slot's prompt; None if that saves little.
+
+    >>> tokens = torch.tensor([[5], [6], [5], [6]])
+    >>> shared_prompts(tokens, torch.ones(4, 1, dtype=torch.bool), torch.tensor([[0, 1, 2, 3]]))
+    (tensor([0, 1]), tensor([[0, 1, 0, 1]]))
+    """
+    flat = row.flatten()
+    block = torch.arange(len(row), device=row.device).repeat_interleave(row.shape[1])
+    lines = torch.cat([block[:, None], mask[flat].long(), tokens[flat].masked_fill(~mask[flat], 0)], dim=1)
+    different, which = torch.unique(lines, dim=0, return_inverse=True)
+    if 2 * len(different) > len(flat):
+        return None
+    first = torch.full((len(different),), len(flat), device=row.device)
+    first = first.scatter_reduce(0, which, torch.arange(len(flat), device=row.device), "amin")
+    _, grid, real = blocks(different[:, 0])
+    place = torch.empty_like(first)
+    place[grid[real]] = real.flatten().nonzero().squeeze(1)
+    return flat[first[grid.flatten()]], place[which].view(row.shape)

@@ -17,7 +17,7 @@ from moalign.errors import ConfigError
 from moalign.policies.adapters import Acting, Router, target_layers
 from moalign.policies.hf import HEAD, HEAD_BIAS, ModelPolicy
 from moalign.policies.peft_format import load_adapter, lora_options, save_adapter, scaling
-from moalign.policies.stacked import checked_names
+from moalign.policies.stacked import check_weights, checked_names
 from moalign.policies.swapping import Swapped
 from moalign.records import START, Snapshot, Stream
 
@@ -25,8 +25,8 @@ from moalign.records import START, Snapshot, Stream
 class LoraMembers(ModelPolicy):
     """Members W + s·B[k]·A[k], one adapter each; Hu et al. 2021, arXiv:2106.09685.
 
-    W are the weights of `model`, frozen; A ``[member r in]`` starts at random from (`seed`, "init", the member's and the
-    layer's name), B ``[member out r]`` at zero; s = `alpha` / `r` (`rslora`: / √r). Adapters are float32 and follow the
+    W are the weights of `model`, frozen; A ``[member r in]`` starts at random from (`seed`, "init", the member's and
+    the layer's name), B ``[member out r]`` at zero; s = `alpha` / `r` (`rslora`: / √r). Adapters are float32 and follow the
     model's type while they act. `at=START` is the model without adapters.
 
     `micro_rows` and `micro_members` bound a micro-batch; `value_heads` adds that many linear heads per member on the
@@ -41,7 +41,7 @@ class LoraMembers(ModelPolicy):
         pad_id: int,
         eos_ids: Sequence[int],
         r: int = 8,
-        alpha: float = 16,
+        alpha: float | int = 16,
         rslora: bool = False,
         target_modules: str | Sequence[str] | None = None,
         seed: int = 0,
@@ -97,7 +97,7 @@ class LoraMembers(ModelPolicy):
             # one member takes plain products
             a, b = (a[index[0]], b[index[0]]) if len(index) == 1 else (a[index], b[index])
             down, up = a.transpose(-1, -2), b.transpose(-1, -2) * self.scale
-            factors.append((down.to(self.model.dtype), up.to(self.model.dtype)))
+            factors.append((down.to(self.device, self.model.dtype), up.to(self.device, self.model.dtype)))
         return Acting(self.router, factors)
 
     def product(self, name: str, weights: Float[Tensor, "member"]) -> Float[Tensor, "out in"]:
@@ -110,14 +110,12 @@ class LoraMembers(ModelPolicy):
 
         Averaging the factors themselves would be wrong: B·A has many factorisations. Value heads are averaged.
         """
-        if weights.shape != (len(names), len(self.members)):
-            raise ConfigError(
-                f"`weights` has shape {list(weights.shape)}; pass one row for each of {len(names)} `names` and one "
-                f"column for each of {len(self.members)} members."
-            )
+        check_weights(weights, len(self.members), names)
         weights = weights.to(self.device, torch.float32)
         many = max(int((weights != 0).sum(1).max()), 1)
-        index = weights.abs().argsort(1, descending=True, stable=True)[:, :many]  # members of weight zero add no rank
+        index = weights.abs().argsort(dim=1, descending=True, stable=True)[
+            :, :many
+        ]  # members of weight zero add no rank
         share = weights.gather(1, index)
         tensors: dict[str, Tensor] = {}
         for name in self.layers:

@@ -72,7 +72,7 @@ def load_adapter(path: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], float]:
     return factors, scaling(options["r"], options["alpha"], options["rslora"])
 
 
-def scaling(r: int, alpha: float, rslora: bool) -> float:
+def scaling(r: int, alpha: float | int, rslora: bool) -> float:
     """Return what the product B·A is multiplied by: alpha / r, or alpha / √r (rank-stabilised).
 
     >>> scaling(4, 8, False), scaling(4, 8, True)

@@ -1,13 +1,17 @@
 """From rows to log-probabilities: one pass over a micro-batch that reads only the completions' positions."""
 
+import copy
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+from moalign.errors import ConfigError
 
 
 def positions_of(mask: Bool[Tensor, "row token"]) -> Int[Tensor, "row token"]:
@@ -29,11 +33,19 @@ def inputs(model: PreTrainedModel, mask: Bool[Tensor, "row token"], new: int) ->
     return said
 
 
+def output_layer(model: PreTrainedModel) -> nn.Linear:
+    """Return the layer that turns hidden states into logits."""
+    layer = model.get_output_embeddings()
+    if not isinstance(layer, nn.Linear):
+        raise ConfigError(f"`model` ends in {type(layer).__name__}; policies need a causal language model's nn.Linear.")
+    return layer
+
+
 class Hidden:
     """Collects what the output layer reads while the context lasts: the last hidden states, at the kept positions."""
 
     def __init__(self, model: PreTrainedModel):
-        self.layer: nn.Module = model.get_output_embeddings()
+        self.layer = output_layer(model)
         self.seen: list[Tensor] = []
 
     def __enter__(self) -> "Hidden":
@@ -66,38 +78,68 @@ def completion_logits(
     return logits, hidden.seen[0]
 
 
-def shared_prompt_logits(
-    model: PreTrainedModel,
-    prompt_tokens: Int[Tensor, "prompt prompt_token"],
-    prompt_mask: Bool[Tensor, "prompt prompt_token"],
-    prompt: Int[Tensor, "row"],
-    tokens: Int[Tensor, "row token"],
-) -> tuple[Float[Tensor, "row token vocabulary"], Float[Tensor, "row token hidden"]]:
-    """Return the same as `completion_logits` of ``prompt_tokens[prompt]``, reading each prompt once.
+class ReadPrompts:
+    """Prompts that are read once, with gradients, for all the completions that follow them.
 
-    The keys and values of a prompt are computed, with their gradients, for all completions that follow it.
+    Calling it returns the same as `completion_logits` for completions `tokens` of the prompts numbered `prompt`.
     """
-    length = tokens.shape[1]
-    cache = DynamicCache(config=model.config)
-    with Hidden(model) as hidden:
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prompt_tokens: Int[Tensor, "prompt prompt_token"],
+        prompt_mask: Bool[Tensor, "prompt prompt_token"],
+    ):
+        self.model, self.mask = model, prompt_mask
+        self.cache = DynamicCache(config=model.config)
         said = inputs(model, prompt_mask, prompt_mask.shape[1])
-        logits = [
-            model(input_ids=prompt_tokens, past_key_values=cache, use_cache=True, logits_to_keep=1, **said).logits[
-                prompt
-            ]
-        ]
-        hidden.seen[0] = hidden.seen[0][prompt]
-        if length > 1:
-            cache.batch_select_indices(prompt)
-            mask = torch.cat([prompt_mask[prompt], prompt_mask.new_ones(len(tokens), length - 1)], dim=1)
-            said = inputs(model, mask, length - 1)
-            logits.append(model(input_ids=tokens[:, :-1], past_key_values=cache, use_cache=True, **said).logits)
-    return torch.cat(logits, dim=1), torch.cat(hidden.seen, dim=1)
+        with Hidden(model) as hidden:
+            out = model(input_ids=prompt_tokens, past_key_values=self.cache, use_cache=True, logits_to_keep=1, **said)
+        self.logits, self.hidden = out.logits, hidden.seen[0]
+
+    def __call__(
+        self, prompt: Int[Tensor, "row"], tokens: Int[Tensor, "row token"]
+    ) -> tuple[Float[Tensor, "row token vocabulary"], Float[Tensor, "row token hidden"]]:
+        first, seen = self.logits[prompt], self.hidden[prompt]
+        new = tokens.shape[1] - 1
+        if new == 0:
+            return first, seen
+        cache = copy.copy(self.cache)
+        cache.layers = [copy.copy(layer) for layer in cache.layers]  # growing the copy leaves the prompts' own alone
+        cache.batch_select_indices(prompt)
+        mask = torch.cat([self.mask[prompt], self.mask.new_ones(len(tokens), new)], dim=1)
+        said = inputs(self.model, mask, new)
+        with Hidden(self.model) as hidden:
+            out = self.model(input_ids=tokens[:, :-1], past_key_values=cache, use_cache=True, **said)
+        return torch.cat([first, out.logits], dim=1), torch.cat([seen, hidden.seen[0]], dim=1)
 
 
-def can_share_prompts(model: PreTrainedModel) -> bool:
+def can_read_prompts(model: PreTrainedModel) -> bool:
     """Tell whether the model's cache is plain keys and values, which gradients can pass and rows can select."""
-    return all(isinstance(layer, DynamicLayer) for layer in DynamicCache(config=model.config).layers)
+    plain = (DynamicLayer, DynamicSlidingWindowLayer)
+    return all(type(layer) in plain for layer in DynamicCache(config=model.config).layers)
+
+
+def cuts(lengths: Sequence[int], *, before: int = 0, overhead: int = 256) -> list[tuple[int, int]]:
+    """Cut ascending lengths into stretches that are cheap to pad; `before` columns stand before each row.
+
+    A stretch costs its rows times its longest row, and `overhead` columns for being a pass of its own.
+
+    >>> cuts([1, 1, 1, 9], overhead=8), cuts([1, 1, 1, 9], overhead=30)
+    ([(0, 3), (3, 4)], [(0, 4)])
+    """
+
+    def cut(start: int, stop: int) -> list[tuple[int, int]]:
+        costs = [
+            (i - start) * (before + lengths[i - 1]) + (stop - i) * (before + lengths[stop - 1])
+            for i in range(start + 1, stop)
+        ]
+        if not costs or min(costs) + overhead >= (stop - start) * (before + lengths[stop - 1]):
+            return [(start, stop)]
+        middle = start + 1 + costs.index(min(costs))
+        return cut(start, middle) + cut(middle, stop)
+
+    return cut(0, len(lengths))
 
 
 def token_scores(

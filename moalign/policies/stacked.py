@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from moalign.errors import ConfigError, UnknownNameError, nearest
@@ -82,3 +83,24 @@ def checked_names(members: Sequence[str]) -> tuple[str, ...]:
     if not names or len(set(names)) != len(names):
         raise ConfigError(f"`members` must be at least one name and all different, found {list(names)}; rename them.")
     return names
+
+
+def averaged(
+    tensors: Mapping[str, Tensor], weights: Float[Tensor, "point member"], names: Sequence[str]
+) -> dict[str, Tensor]:
+    """Return Σ w[k]·tensor[k] for each row of `weights`.
+
+    >>> averaged({"x": torch.tensor([0.0, 4.0])}, torch.tensor([[0.75, 0.25]]), ["soup"])["x"].tolist()
+    [1.0]
+    """
+    check_weights(weights, len(next(iter(tensors.values()))), names)
+    return {name: torch.tensordot(weights.to(x.dtype), x.detach(), 1) for name, x in tensors.items()}
+
+
+def check_weights(weights: Float[Tensor, "point column"], members: int, names: Sequence[str]) -> None:
+    """Raise `ConfigError` unless `weights` has a row for each of `names` and a column for each member."""
+    if weights.shape != (len(names), members):
+        raise ConfigError(
+            f"`weights` has shape {list(weights.shape)}; pass one row for each of {len(names)} `names` and one column "
+            f"for each of {members} members."
+        )

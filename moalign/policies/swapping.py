@@ -30,7 +30,7 @@ class Swapped:
     def __enter__(self) -> "Swapped":
         self.before = [owner._parameters[name] for owner, name, _ in self.places]
         for owner, name, tensor in self.places:
-            owner._parameters[name] = tensor  # type: ignore[assignment]
+            dict.__setitem__(owner._parameters, name, tensor)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -3,12 +3,12 @@
 from typing import Any
 
 from moalign.credit import AtAdvantage, AtGradient, CreditPipeline, group_relative, to_std
-from moalign.fronts import Soups
 from moalign.losses import KL, PolicyLoss, constant
 from moalign.parts import bind, register
 from moalign.recipes._group import gdpo
 from moalign.training.descent import Descent
 from moalign.training.gap_fill import GapFill
+from moalign.training.offers import Soups
 from moalign.training.recipe import Recipe, with_options
 from moalign.weighting import Constant, HypervolumeGradient, Lagrangian
 
@@ -29,7 +29,7 @@ def _sized(name: str, *, scale: bool, weighting: Any, changes: dict[str, Any]) -
     return with_options(recipe, changes)
 
 
-@register("recipe", "hypervolume", paper="lu2025drw", test=PINNED)
+@register("recipe", "hypervolume", paper="deist2021hypervolume", test=PINNED)
 def hypervolume(**changes: Any) -> Recipe:
     """Weights are the gradient of the members' joint hypervolume at their running means: u(E[r]), u = hypervolume.
 
@@ -50,7 +50,7 @@ def lagrangian(**changes: Any) -> Recipe:
     return _sized("lagrangian", scale=True, weighting=Lagrangian(), changes=changes)
 
 
-@register("recipe", "mgda", paper="sener2018mgda", test=PINNED)
+@register("recipe", "mgda", paper="sener2018multitask", test=PINNED)
 def mgda(**changes: Any) -> Recipe:
     """One loss per objective; the gradients are mixed to the common descent direction of least norm."""
     start = gdpo(
@@ -63,11 +63,11 @@ def mgda(**changes: Any) -> Recipe:
 
 @register("recipe", "c_morl", paper="liu2024cmorl", test=PINNED)
 def c_morl(**changes: Any) -> Recipe:
-    """C-MORL: members per preference; halfway, members beside the widest gaps are cloned and extended under constraints."""
+    """C-MORL: members per preference; halfway, those beside the widest gaps are cloned and climb under constraints."""
     return with_options(lagrangian(name="c_morl", breed=GapFill()), changes)
 
 
-@register("recipe", "rewarded_soup", paper="rame2023rewardedsoups", test=PINNED)
+@register("recipe", "rewarded_soup", paper="rame2023rewarded", test=PINNED)
 def rewarded_soup(**changes: Any) -> Recipe:
     """Rewarded soups: one specialist per objective, and the front is their interpolations (exact in the product B·A).
 

@@ -62,7 +62,9 @@ def gdpo(**changes: Any) -> Recipe:
 def gspo(**changes: Any) -> Recipe:
     """GSPO: GRPO's advantages with one length-normalised ratio per sequence, clipped far more tightly."""
     loss = PolicyLoss(ratio="sequence", bounds=bind(constant_bounds, epsilon=3e-4, epsilon_high=4e-4))
-    return with_options(grpo(num_generations=8), {"name": "gspo", "losses": {"policy": loss, "kl": KL(beta=0.0)}} | changes)
+    return with_options(
+        grpo(num_generations=8), {"name": "gspo", "losses": {"policy": loss, "kl": KL(beta=0.0)}} | changes
+    )
 
 
 @register("recipe", "rloo", paper="ahmadian2024rloo", test=PINNED)

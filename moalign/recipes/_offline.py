@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from moalign.losses import PreferenceLoss, dpo as dpo_link, nll, sequence_mean, token_mean
+from moalign.losses import PreferenceLoss, nll, sequence_mean, token_mean
+from moalign.losses import dpo as dpo_link
 from moalign.parts import bind, register
 from moalign.training.recipe import Recipe, with_options
 

@@ -49,8 +49,8 @@ TAKEN = {
 BESIDE = frozenset(
     """output_dir logging_strategy logging_steps logging_first_step log_on_each_node logging_nan_inf_filter log_level
     log_level_replica disable_tqdm report_to run_name project trackio_space_id trackio_bucket_id trackio_static_space_id
-    eval_strategy eval_steps eval_delay per_device_eval_batch_size eval_on_start save_strategy save_steps save_total_limit
-    save_only_model save_on_each_node enable_jit_checkpoint push_to_hub hub_token hub_model_id hub_strategy
+    eval_strategy eval_steps eval_delay per_device_eval_batch_size eval_on_start save_strategy save_steps
+    save_total_limit save_only_model save_on_each_node enable_jit_checkpoint push_to_hub hub_token hub_model_id hub_strategy
     hub_private_repo hub_always_push hub_revision bf16 fp16 tf32 bf16_full_eval fp16_full_eval gradient_checkpointing
     gradient_checkpointing_kwargs activation_checkpointing activation_checkpointing_kwargs use_cache use_cpu
     dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor
@@ -79,7 +79,10 @@ def from_trl(config: Any, *, reward_names: list[str] | None = None, **changes: A
         name="trl",
         collect=Sample(mask_truncated=config.mask_truncated_completions),
         credit=_credit(config),
-        losses={"policy": _policy(config), "kl": KL("k3_ratio" if config.use_bias_correction_kl else "k3", config.beta)},
+        losses={
+            "policy": _policy(config),
+            "kl": KL("k3_ratio" if config.use_bias_correction_kl else "k3", config.beta),
+        },
         reduce=_reduction(config),
         weighting=RewardWeights(weights=_weights(config, reward_names)),
         update=Descent(
@@ -123,9 +126,13 @@ def _unsupported_values(config: Any, reward_names: list[str] | None) -> list[str
     if schedule not in ("linear", "constant", "constant_with_warmup"):
         problems.append(f"`lr_scheduler_type={schedule!r}` must be linear, constant or constant_with_warmup.")
     if config.max_steps < 1:
-        problems.append(f"`max_steps` must be at least 1, got {config.max_steps}; a recipe does not know the data's length.")
+        problems.append(
+            f"`max_steps` must be at least 1, got {config.max_steps}: a recipe does not know epochs."
+        )
     if config.steps_per_generation != config.gradient_accumulation_steps:
-        problems.append("`steps_per_generation` must equal `gradient_accumulation_steps`: one optimizer step per batch.")
+        problems.append(
+            "`steps_per_generation` must equal `gradient_accumulation_steps`: one step per batch."
+        )
     if config.loss_type == "bnpo" and config.gradient_accumulation_steps != 1:
         problems.append("`loss_type='bnpo'` normalises per accumulation step; set `gradient_accumulation_steps=1`.")
     if config.reward_weights is not None and len(reward_names or []) != len(config.reward_weights):
@@ -142,6 +149,10 @@ def _credit(config: Any) -> CreditPipeline:
 def _policy(config: Any) -> PolicyLoss:
     bounds = bind(constant_bounds, epsilon=config.epsilon, epsilon_high=config.epsilon_high)
     return PolicyLoss(ratio=config.importance_sampling_level, bounds=bounds)
+
+
+def _penalty(config: Any) -> KL:
+    return KL("k3-ratio" if config.use_bias_correction_kl else "k3", beta=config.beta)
 
 
 def _reduction(config: Any) -> Any:

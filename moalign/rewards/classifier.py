@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from moalign.errors import ConfigError
-from moalign.models import explained
+from moalign.models import explained, looks_local
 from moalign.rewards.texts import is_chat, text_of
 
 
@@ -33,10 +33,15 @@ class Classifier:
 
     @classmethod
     def load(cls, source: str | Path) -> "Classifier":
-        """Read model and tokenizer from a path or the hub."""
+        """Read model and tokenizer from a path or the hub, onto the GPU if there is one."""
         with explained(source, "a sequence classifier"):
-            model = AutoModelForSequenceClassification.from_pretrained(str(Path(source).expanduser()))
-        return cls.of(model)
+            model, report = AutoModelForSequenceClassification.from_pretrained(
+                str(Path(source).expanduser()) if looks_local(source) else source, output_loading_info=True
+            )
+        if report["missing_keys"]:  # transformers would fill them with random numbers
+            missing = ", ".join(sorted(report["missing_keys"]))
+            raise ConfigError(f"`{source}` is not a trained sequence classifier: it has no weights for {missing}.")
+        return cls.of(model.to("cuda" if torch.cuda.is_available() else "cpu"))
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> "Classifier":

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from moalign.errors import RewardError
+from moalign.errors import ConfigError, RewardError
 from moalign.objectives import Objective
 from moalign.rewards.calling import TrainerState, is_async, wanted
 from moalign.rewards.checking import as_numbers
@@ -72,13 +72,15 @@ class Scorer:
         groups: dict[Any, list[Objective]] = {}
         for o in self.objectives:
             if o.reward is None:
-                raise RewardError(f"objective `{o.name}` has no `reward`; pass a function or a string that names one.")
+                raise ConfigError(f"objective `{o.name}` has no `reward`; pass a function or a string that names one.")
             groups.setdefault(o.reward if isinstance(o.reward, str) else id(o.reward), []).append(o)
         self._calls = [self._make(group, timeout) for group in groups.values()]
 
     def _make(self, group: list[Objective], default: float) -> _Call:
         timeout = min((o.timeout for o in group if o.timeout is not None), default=default)
         if any(o.isolate for o in group):
+            if callable(group[0].reward):  # a string is only resolved over there
+                self._columns |= {o.name: wanted(group[0].reward) for o in group}
             return _Call(group, InProcess(group[0].reward, group[0].name, timeout), timeout)
         fn = resolve(group[0].reward)
         self._columns |= {o.name: wanted(fn) for o in group}

@@ -32,7 +32,8 @@ def exact_number(column: str = "answer") -> Bound:
 def last_number_equals(completions: Sequence[Any], *, column: str = "answer", **columns: Any) -> list[float | None]:
     """Compare the last number of each completion with the last one in a column; see `exact_number`."""
     if column not in columns:
-        raise RewardError(f"the column `{column}` is not in the data, which has: {', '.join(sorted({*columns} - {*GIVEN}))}")
+        has = ", ".join(sorted({*columns} - {*GIVEN}))
+        raise RewardError(f"the data has no column `{column}`, but {has or 'none at all'}; pass `column=`")
     answers = [last_number(str(answer)) for answer in columns[column]]
     said = [last_number(text_of(completion)) for completion in completions]
     return [None if a is None else float(s == a) for s, a in zip(said, answers, strict=True)]

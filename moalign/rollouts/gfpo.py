@@ -10,6 +10,7 @@ from torch import Tensor
 from moalign.errors import ConfigError
 from moalign.parts import look_up_names, part, register
 from moalign.records import Environment, Policy, Rows, State
+from moalign.rollouts.collect import Sample
 
 METRICS = ("length", "token-efficiency")
 
@@ -29,7 +30,7 @@ class GFPO:
     taken over the kept ones. Ties go to the earlier row. Shrivastava et al. 2025, arXiv:2508.09726, Algorithm 1.
     """
 
-    inner: Any = part("collector", "sample")
+    inner: Any = part("collector", Sample())
     retain: int = 4
     metric: str = "length"
 
@@ -45,7 +46,7 @@ class GFPO:
         score, kept = rows.grid(self._score(rows, state, now))
         order = score.masked_fill(~kept, -torch.inf).argsort(dim=2, descending=True, stable=True)
         place = order.argsort(dim=2)  # 0 is the group's best
-        return replace(rows, keep=rows.keep & (rows.flat(place) < self.retain)), state
+        return replace(rows, keep=rows.keep & (rows.flat(place.float()) < self.retain)), state
 
     def _score(self, rows: Rows, state: State, now: Any) -> Float[Tensor, "row"]:
         length = rows.completion_mask.sum(dim=1).float()

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from moalign.data import PromptSet, load_prompts, split
-from moalign.errors import ConfigError
+from moalign.errors import ConfigError, StudyError
 from moalign.models import load_model, load_tokenizer, token_ids
 from moalign.objectives import Objective, setting
 from moalign.policies import FullModel, LoraMembers
@@ -30,7 +29,9 @@ class Assembled:
     train: TextEnvironment
     dev: TextEnvironment
     test: TextEnvironment
-    trained: tuple[Objective, ...]  # in the order of their names: the order a user writes changes nothing
+    scorer: Scorer
+    objectives: tuple[Objective, ...]  # in the order of their names: the order a user writes changes nothing
+    trained: tuple[Objective, ...]  # of them, those that are optimized
     preferences: Float[Tensor, "member objective"]
     setting: Setting
     fingerprints: dict[str, str]  # of the data
@@ -38,26 +39,39 @@ class Assembled:
 
 def assemble(study: "Study") -> Assembled:
     """Load the model and the data of a study that has been checked."""
-    tokenizer = study.processing_class or load_tokenizer(study.model)
+    tokenizer = load_tokenizer(study.processing_class or study.model)
     model = (
         load_model(study.model) if isinstance(study.model, str) or hasattr(study.model, "__fspath__") else study.model
     )
-    trained = tuple(sorted(study.trained(), key=lambda objective: objective.name))
-    tracked = tuple(objective for objective in study.objectives if not objective.optimize)
+    objectives = tuple(sorted(study.objectives, key=lambda objective: objective.name))
+    trained = tuple(objective for objective in objectives if objective.optimize)
     train, dev, test = datasets_of(study, tokenizer)
-    longest = study.recipe.max_completion_length
+    scorer = Scorer(objectives)
+    missing = scorer.problems(list(train.columns))
+    if missing:
+        raise StudyError(missing)
 
-    def environment(data: PromptSet, objectives: tuple[Objective, ...]) -> TextEnvironment:
-        scorer = Scorer(objectives)
-        return TextEnvironment(data, tokenizer, scorer, objectives, seed=study.seed, max_completion_length=longest)
+    def environment(data: PromptSet, *, tracked: bool) -> TextEnvironment:
+        return TextEnvironment(
+            data,
+            tokenizer,
+            scorer,
+            objectives,
+            seed=study.seed,
+            max_completion_length=study.recipe.max_completion_length,
+            steps=study.recipe.steps,
+            tracked=tracked,
+        )
 
     names = [objective.name for objective in trained]
     return Assembled(
         tokenizer=tokenizer,
         policy=_policy(study, model, tokenizer),
-        train=environment(train, trained),
-        dev=environment(dev, trained + tracked),
-        test=environment(test, trained + tracked),
+        train=environment(train, tracked=False),
+        dev=environment(dev, tracked=True),
+        test=environment(test, tracked=True),
+        scorer=scorer,
+        objectives=objectives,
         trained=trained,
         preferences=preference_points(study.preferences, names, study.members, seed=study.seed),
         setting=setting(trained, study.reference_point or {}),
@@ -85,7 +99,6 @@ def _policy(study: "Study", model: Any, tokenizer: Any) -> Policy:
         "members": names,
         "pad_id": pad_id,
         "eos_ids": eos_ids,
-        "seed": study.seed,
         "value_heads": heads,
         "micro_rows": study.micro_rows,
         "tokenizer": tokenizer,
@@ -93,11 +106,11 @@ def _policy(study: "Study", model: Any, tokenizer: Any) -> Policy:
     if study.peft_config == "full":
         return FullModel(model, **common)
     if study.peft_config is None:
-        policy = LoraMembers(model, **common)
+        policy = LoraMembers(model, seed=study.seed, **common)
     else:
-        policy = LoraMembers.from_peft(model, study.peft_config, **common)
+        policy = LoraMembers.from_peft(model, study.peft_config, seed=study.seed, **common)
     missing = study.recipe.needs - policy.provides - {Need.REFERENCE, Need.GRAM}
     if missing:
         wanted = ", ".join(sorted(need.name.lower() for need in missing))
         raise ConfigError(f"`recipe` needs {wanted}, which the policy does not provide; use another recipe.")
-    return policy.to(torch.device("cuda")) if torch.cuda.is_available() else policy  # type: ignore[attr-defined]
+    return policy

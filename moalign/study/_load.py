@@ -25,13 +25,13 @@ class Run:
     @property
     def spec(self) -> dict[str, Any]:
         """The record of the study that made it."""
-        return self._directory.read_spec()
+        return self._directory.spec
 
     @property
     def status(self) -> str:
-        """"finished", or how far it has come."""
-        stage = self._directory.read_status().get("stage")
-        return "finished" if stage == "finished" else f"step {len(self._directory.read_metrics())}"
+        """ "finished", or how far it has come."""
+        state = self._directory.status["state"]
+        return state if state == "finished" else f"step {len(self._directory.read_metrics())}"
 
     @property
     def front(self) -> Front:
@@ -56,13 +56,7 @@ class Run:
 
     def rollouts(self, step: int) -> "pd.DataFrame":
         """Return the completions kept from a step, with every reward."""
-        import pandas as pd
-
-        file = self.path / "rollouts" / f"step-{step:06d}.parquet"
-        if not file.exists():
-            kept = sorted(int(f.stem.split("-")[1]) for f in (self.path / "rollouts").glob("step-*.parquet"))
-            raise RunError(f"`{self.path}` kept no rollouts of step {step}; it kept steps {kept}.")
-        return pd.read_parquet(file)
+        return self._directory.read_rollouts(step)
 
 
 def load(path: str | Path) -> Run:

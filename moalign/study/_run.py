@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moalign.errors import RunError
 from moalign.evaluation import Evaluation, evaluate
 from moalign.fronts import Front, build_front
 from moalign.records import Policy, State
@@ -33,15 +34,25 @@ def run(
     """See `Study.run`."""
     study.check()
     directory = RunDirectory(Path(output_dir) if output_dir is not None else Path("runs") / study.name)
-    with directory.create(study.spec(), resume=resume):
-        if directory.read_status().get("stage") == "finished":
-            return Front.from_json(directory.path / "front.json")
+    with directory:
+        directory.create(study.spec(), resume=resume)
+        if directory.status["state"] == "finished":
+            return Front.from_json(directory.front_path)
         made = assemble(study)
-        directory.check_data(made.fingerprints)
-        with Progress(study, directory, report_to=report_to, callbacks=callbacks, on_step=on_step) as progress:
-            policy, state = _train(study, made, directory, progress)
-            front = _value(study, made, policy, state, directory, progress)
-    return front
+        with made.scorer, Progress(study, directory, report_to=report_to, callbacks=callbacks, on_step=on_step) as bars:
+            same_data(directory, made.fingerprints)
+            policy, state = _train(study, made, directory, bars)
+            return _value(study, made, policy, state, directory, bars)
+
+
+def same_data(directory: RunDirectory, fingerprints: dict[str, str]) -> None:
+    """Refuse to go on with data other than what the run began with."""
+    known = directory.status.get("data")
+    if known is None:
+        directory.set_status("training", data=fingerprints)
+    elif known != fingerprints:
+        changed = ", ".join(name for name, value in fingerprints.items() if known.get(name) != value)
+        raise RunError(f"`{directory.path}` was begun with other {changed} prompts; choose another directory.")
 
 
 def _train(study: "Study", made: Assembled, directory: RunDirectory, progress: Progress) -> tuple[Policy, State]:
@@ -58,11 +69,11 @@ def _train(study: "Study", made: Assembled, directory: RunDirectory, progress: P
     if saved is None:
         state = initial_state(recipe, policy, made.preferences, made.setting, knobs(recipe, study.members))
     else:
-        session.start, state = saved.step, resume_from(policy, saved.tensors)
+        session.start, state = saved, resume_from(policy, directory.load_state(saved))
     directory.truncate_metrics(session.start)
     progress.training(session.start, recipe.steps)
     policy, state = train(session, recipe, policy, made.train, state)
-    if saved is None or saved.step < recipe.steps:
+    if saved != recipe.steps:
         session.save(recipe.steps, policy, state)
     return policy, state
 
@@ -71,11 +82,12 @@ def _value(
     study: "Study", made: Assembled, policy: Policy, state: State, directory: RunDirectory, progress: Progress
 ) -> Front:
     """Value the offered behaviours on dev, then on test prompts, and build the front."""
-    preferences = made.preferences[: len(policy.members)]
-    offered, wishes, kinds = study.recipe.offer(policy, preferences, policy.members)
+    preferences = state["weighting"].get("preference", made.preferences)  # breeding may have rewritten them
+    order = [made.trained.index(objective) for objective in study.trained()]  # people see their own order
+    offered, wishes, kinds = study.recipe.offer(policy, preferences[:, order])
     paths = {}
     for name in offered.members:
-        paths[name] = directory.path / "points" / name
+        paths[name] = directory.point_path(name)
         if not paths[name].exists():
             offered.save(name, paths[name])
     recipe = study.recipe
@@ -105,6 +117,6 @@ def _value(
         reference_point=study.reference_point,
         paths=paths,
     )
-    front.save(directory.path / "front.json")
-    directory.write_status({"stage": "finished", "steps": recipe.steps})
+    front.save(directory.front_path)
+    directory.set_status("finished", steps=recipe.steps, data=made.fingerprints)
     return front

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moalign.objectives import Objective, as_objectives
-from moalign.parts import put, spec
+from moalign.parts import canonical, put, spec
 
 if TYPE_CHECKING:
     from moalign.fronts import Front
@@ -29,7 +29,7 @@ class Study:
         members: how many policies are trained together.
         preferences: ``"simplex"`` spreads them evenly, corners included; or a list of dicts; or a `Simplex`.
         reference_point: of the hypervolume, by objective, in the objectives' own units.
-        peft_config: a `peft.LoraConfig` or its fields; None is rank 8 on every linear layer; "full" trains one whole model.
+        peft_config: a `peft.LoraConfig` or its fields; None is rank 8 on every linear layer; "full" trains a whole model.
         processing_class: the tokenizer; None loads the model's.
         engine: what samples; "transformers".
         seed: of everything random.
@@ -70,8 +70,8 @@ class Study:
             from moalign.recipes import RECIPES
 
             # an unknown name stays a string, so that `check` reports it with everything else
-            if self.recipe in RECIPES:
-                object.__setattr__(self, "recipe", RECIPES[self.recipe]())
+            if canonical(self.recipe) in RECIPES:
+                object.__setattr__(self, "recipe", RECIPES[canonical(self.recipe)]())
 
     def replace(self, **changes: Any) -> "Study":
         """Return the study with fields replaced by dotted path, e.g. ``replace(**{"recipe.learning_rate": 1e-4})``."""
@@ -89,7 +89,7 @@ class Study:
         return tuple(objective for objective in self.objectives if objective.optimize)
 
     def check(self) -> "Plan":
-        """Return what the run will take; raise `StudyError` with everything that is wrong, before anything is trained."""
+        """Return what the run will take; raise `StudyError` with everything that is wrong, before training."""
         from moalign.study._check import check
 
         return check(self)

@@ -36,7 +36,7 @@ MAX_NEW_TOKENS = 26  # the longest tidy reply takes 23, its end token included
 BUDGET = 32  # tokens at which brevity reaches 0
 SIZES = {"dev": 1024, "test": 4096}  # prompts held out; the rest, 2,980, is `train`
 MODEL = {"hidden_size": 160, "intermediate_size": 440, "num_hidden_layers": 3, "num_attention_heads": 4}
-TRAINING = {"learning_rate": 3e-3, "batch_size": 48, "initializer_range": 0.07}
+TRAINING = {"learning_rate": 3e-3, "warmup": 30, "betas": (0.9, 0.95), "batch_size": 48, "initializer_range": 0.07}
 CHARACTERS = "0123456789+=#, "
 RECORD = "base.json"  # written last inside a base model's directory: what it was trained with
 
@@ -51,7 +51,7 @@ def prompts(split: str) -> list[dict[str, str]]:
     held-out sums. 47+85 and 85+47 fall on the same side; doubles such as 22+22 stay in `train`.
 
     >>> prompts("train")[0], len(prompts("train")), len(prompts("dev")), len(prompts("test"))
-    ({'prompt': '87+92=', 'answer': '179'}, 2980, 1024, 4096)
+    ({'prompt': '27+10=', 'answer': '37'}, 2980, 1024, 4096)
     """
     return [{"prompt": f"{a}+{b}=", "answer": str(a + b)} for a, b in _pairs(split)]
 
@@ -96,12 +96,12 @@ def texts(count: int, *, seed: int = 0) -> list[dict[str, str]]:
     """Return `count` training sums with a reply each, styles mixed as `STYLES`, a share `WRONG` of answers off.
 
     >>> texts(2)
-    [{'prompt': '35+33=', 'completion': '5+3=8, 3+3+0=6, #68'}, {'prompt': '64+91=', 'completion': '#155'}]
+    [{'prompt': '62+68=', 'completion': '2+8=10, 6+6+1=13, #130'}, {'prompt': '60+15=', 'completion': '0+5=5, 6+1+0=7, #75'}]
     """
     rng, pairs = random.Random(seed), _pairs("train")
     out = []
-    for style in rng.choices(list(STYLES), weights=list(STYLES.values()), k=count):
-        a, b = rng.choice(pairs)
+    for _ in range(count):
+        (a, b), (style,) = rng.choice(pairs), rng.choices(list(STYLES), weights=list(STYLES.values()))
         off = rng.choice([-10, -1, 1, 10]) if rng.random() < WRONG else 0
         out.append({"prompt": f"{a}+{b}=", "completion": solution(a, b, style=style, answer=a + b + off)})
     return out
@@ -189,7 +189,7 @@ def train_base(
     The directory appears whole or not at all. Same settings, same machine: the same parameters.
     """
     to = Path(directory).absolute()
-    settings = {"steps": steps, "seconds": seconds, "seed": seed, "wrong": WRONG, "styles": STYLES, **MODEL, **TRAINING}
+    settings = _settings(steps=steps, seconds=seconds, seed=seed)
     if steps < 1:
         raise ConfigError(f"`steps` must be at least 1, not {steps}.")
     known = _record(to)
@@ -209,6 +209,11 @@ def train_base(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return to
+
+
+def _settings(**options: Any) -> dict[str, Any]:
+    every = {**options, "wrong": WRONG, "styles": STYLES, "held_out": SIZES, **MODEL, **TRAINING}
+    return json.loads(json.dumps(every))  # tuples become lists, as they will when read back
 
 
 def _record(directory: Path) -> Mapping[str, Any] | None:
@@ -241,7 +246,11 @@ def _trained(*, seconds: float | None, steps: int, seed: int, threads: int, prog
         with torch.random.fork_rng(devices=[]), _bar(progress) as bar:
             torch.manual_seed(seed)
             model = LlamaForCausalLM(config)
-            optimizer = torch.optim.AdamW(model.parameters(), lr=TRAINING["learning_rate"])
+            optimizer = torch.optim.AdamW(model.parameters(), lr=TRAINING["learning_rate"], betas=TRAINING["betas"])
+            # a short warm-up, then straight down to a twentieth: held at its height, the rate leaves accuracy near .2
+            shape = torch.optim.lr_scheduler.LambdaLR(
+                optimizer, lambda step: min(1.0, (step + 1) / TRAINING["warmup"]) * (1 - 0.95 * step / steps)
+            )
             task = bar.add_task("base model", total=steps, loss=float("nan")) if bar else None
             for step in range(steps):
                 batch = tokens(lines[step * size :][:size], padding=True, padding_side="right", return_tensors="pt")
@@ -255,6 +264,7 @@ def _trained(*, seconds: float | None, steps: int, seed: int, threads: int, prog
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
+                shape.step()
                 if bar:
                     bar.update(task, advance=1, loss=loss.item())
                 if seconds is not None and time.monotonic() - started > seconds:

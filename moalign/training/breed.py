@@ -6,7 +6,7 @@ from moalign.parts import register
 from moalign.records import Points, Policy, State
 
 
-@register("breeder", "none", test="tests/training/test_loop.py::test_every_registered_recipe_trains")
+@register("breeder", "none", test="tests/study/test_run.py::test_every_recipe_runs_in_a_study")
 @dataclass(frozen=True)
 class NoBreeding:
     """Keep the members: the default."""

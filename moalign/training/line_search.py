@@ -38,9 +38,8 @@ class LineSearch:
 
     def __post_init__(self) -> None:
         if not 0 < self.shrink < 1 or self.backtracks < 0:
-            raise ConfigError(
-                f"`shrink` must lie between 0 and 1 and `backtracks` be at least 0, got {self.shrink}, {self.backtracks}."
-            )
+            found = f"{self.shrink} and {self.backtracks}"
+            raise ConfigError(f"`shrink` must lie between 0 and 1 and `backtracks` be at least 0, got {found}.")
 
     def init(self, policy: Policy) -> State:
         return {"active": torch.ones(len(policy.members), dtype=torch.bool, device=policy.device)}
@@ -51,7 +50,7 @@ class LineSearch:
         norm = torch.stack([d.flatten(1).square().sum(dim=1) for d in down.values()]).sum(dim=0).sqrt()
         before = total.sum(dim=1)
         active = state["active"] & torch.isfinite(before) & torch.isfinite(norm)
-        bound = as_member(self.max_kl, len(active), policy.device)
+        bound = torch.as_tensor(self.max_kl, dtype=norm.dtype, device=policy.device).expand(len(active))
         length = as_member(now.learning_rate, len(active), policy.device)
 
         start = {name: p.tensor.detach().clone() for name, p in policy.parameters().items()}

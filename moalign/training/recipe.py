@@ -6,9 +6,16 @@ from typing import Any
 
 import torch
 
+from moalign.credit import CreditPipeline
 from moalign.errors import ConfigError
-from moalign.parts import Knob, PerMember, Schedule, fields, look_up_names, needs_of, part, put, walk
+from moalign.losses import token_mean
+from moalign.parts import Knob, PerMember, Schedule, bind, fields, look_up_names, needs_of, part, put, walk
 from moalign.records import Couples, Need, State
+from moalign.rollouts.collect import Sample
+from moalign.training.breed import NoBreeding
+from moalign.training.descent import Descent
+from moalign.training.offers import Members
+from moalign.weighting import Constant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,14 +26,14 @@ class Recipe:
     """
 
     name: str
-    collect: Any = part("collector", "sample")
-    credit: Any = part("credit", "pipeline")
+    collect: Any = part("collector", Sample())
+    credit: Any = part("credit", CreditPipeline())
     losses: Mapping[str, Callable[..., Any]]  # named terms; their sum is minimised
-    reduce: Any = part("reduction", "token_mean")
-    weighting: Any = part("controller", "constant")
-    update: Any = part("update", "descent")
-    breed: Any = part("breeder", "none")
-    offer: Any = part("offer", "members")
+    reduce: Any = part("reduction", bind(token_mean))
+    weighting: Any = part("controller", Constant())
+    update: Any = part("update", Descent())
+    breed: Any = part("breeder", NoBreeding())
+    offer: Any = part("offer", Members())
     steps: int = 100
     prompts_per_step: int = 8  # each member answers the same prompts
     num_generations: int = 8  # completions of a prompt: the group

@@ -71,8 +71,6 @@ class Session:
             entry[f"rewards/{objective.name}/std"] = _plain(signals.stds[:, k])
             entry[f"weights/{objective.name}"] = _plain(weights[..., k].mean(dim=(1, 2)))
             entry[f"running/{objective.name}"] = _plain(means[:, k] * objective.sign)
-            if rows.rewards is not None:
-                entry[f"valid_fraction/{objective.name}"] = float(rows.rewards.valid[:, k].float().mean())
         entry["gain"] = _plain(gain)
         entry["active"] = state["update"].get("active", torch.ones(len(policy.members))).int().tolist()
         entry["completions/mean_length"] = float(rows.completion_mask.sum(dim=1).float().mean())
@@ -108,8 +106,8 @@ class Session:
         """Write a checkpoint that stands before `step`."""
         if self.directory is None:
             return
-        tensors = {"policy": dict(policy.snapshot().tensors), "state": state, "members": list(policy.members)}
-        self.directory.save_state(step, tensors)
+        saved = {"policy": dict(policy.snapshot().tensors), "state": state, "members": list(policy.members)}
+        self.directory.save_state(step, saved)
         self.directory.prune(self.save_total_limit)
 
     def _say_who_stopped(self, policy: Policy, state: State, step: int) -> None:

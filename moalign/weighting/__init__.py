@@ -7,6 +7,7 @@ returns weights on the simplex, which give a direction, and a gain per member, w
 | controller | weights | criterion |
 | --- | --- | --- |
 | `Constant` | the preference | linear |
+| `RewardWeights` | numbers as given, not on the simplex: a trainer without preferences | linear |
 | `Scheduled` | the preference, moving to another | linear |
 | `HypervolumeGradient` | ∂ hypervolume / ∂ mean | hypervolume of E[r] |
 | `FromScalarizer` | ∂u / ∂ mean | u(E[r]) |
@@ -18,6 +19,15 @@ from moalign.weighting.controller import Controller
 from moalign.weighting.from_scalarizer import FromScalarizer
 from moalign.weighting.hypervolume_gradient import HypervolumeGradient
 from moalign.weighting.lagrangian import Lagrangian
+from moalign.weighting.reward_weights import RewardWeights
 from moalign.weighting.schedule import Scheduled
 
-__all__ = ["Constant", "Controller", "FromScalarizer", "HypervolumeGradient", "Lagrangian", "Scheduled"]
+__all__ = [
+    "Constant",
+    "Controller",
+    "FromScalarizer",
+    "HypervolumeGradient",
+    "Lagrangian",
+    "RewardWeights",
+    "Scheduled",
+]

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from moalign.optimizers.scalarizers import SmoothChebyshev
 from moalign.parts import look_up_names, part, register
 from moalign.records import Rows, Setting, Signals, State
 from moalign.weighting.controller import Controller, Weights, on_simplex, per_member
@@ -28,7 +29,7 @@ class FromScalarizer(Controller):
     mixture between styles. The utility sees raw units. Until a mean is known the weights are the preference.
     """
 
-    scalarizer: Any = part("scalarizer", "smooth-chebyshev")
+    scalarizer: Any = part("scalarizer", SmoothChebyshev())
     memory: float = 0.85
     floor: float = 0.0
 

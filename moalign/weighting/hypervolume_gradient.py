@@ -30,8 +30,8 @@ class HypervolumeGradient(Controller):
 
     :math:`\mu` are running means that keep ``memory`` of themselves; each domination rank has its own hypervolume
     (``dominated="rank"``), or only the first has one and a dominated member raises the objective of its largest
-    preference-weighted regret (``dominated="chebyshev"``), as does a member below the reference point. The gradient is a
-    finite difference over ``step`` of an objective's spread, which also sees gains just out of reach; 0 is exact.
+    preference-weighted regret (``dominated="chebyshev"``), as does a member below the reference point. The gradient is
+    a finite difference over ``step`` of an objective's spread, which also sees gains just out of reach; 0 is exact.
 
     The first ``warmup`` steps use the preference over the running std within groups (so that centred rewards count as
     standardised ones), then ``ramp`` steps lead over. ``floor`` of the weight is shared out equally, ``smoothing`` is
@@ -62,8 +62,8 @@ class HypervolumeGradient(Controller):
         unset = [name for name, value in zip(setting.names, setting.reference.tolist()) if value != value]
         if unset:
             raise ConfigError(
-                f"`reference_point` has no value for {', '.join(unset)}, and a hypervolume needs one for every objective; "
-                "set it, or declare `bounds` for these objectives."
+                f"`reference_point` has no value for {', '.join(unset)}, and a hypervolume needs one for every "
+                "objective; set it, or declare `bounds` for these objectives."
             )
         members = len(preferences)
         preference = on_simplex(preferences, setting)

@@ -90,12 +90,13 @@ def test_near_constant_groups_keep_their_digits() -> None:
     assert_close(group_relative(rewards, full(rewards)), expected)
 
 
-def test_patterns_that_reach_the_policy() -> None:
-    """Count distinct advantage vectors of two binary rewards in groups of three: 4 summed first, 6 one by one."""
-    groups = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 6).view(-1, 3, 2)[None]
+@pytest.mark.parametrize(
+    ("objectives", "group", "expected"), [(2, 2, [2, 3]), (2, 3, [4, 6]), (2, 4, [7, 14]), (3, 3, [6, 10])]
+)
+def test_patterns_that_reach_the_policy(objectives: int, group: int, expected: list[int]) -> None:
+    """Count distinct advantage vectors of binary rewards, in any order of completions: summed first, one by one."""
+    groups = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * (group * objectives)).view(1, -1, group, objectives)
     first = group_relative(groups.sum(-1), full(groups)[..., 0], eps=1e-12)
     each = group_relative(groups, full(groups), eps=1e-12).sum(-1)
-    patterns = [
-        len({tuple(sorted(round(v, 4) + 0.0 for v in row)) for row in x[0].tolist()}) for x in (first, each)
-    ]
-    assert patterns == [4, 6]
+    patterns = [len({tuple(sorted(round(v, 4) + 0.0 for v in row)) for row in x[0].tolist()}) for x in (first, each)]
+    assert patterns == expected

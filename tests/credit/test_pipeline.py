@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -7,6 +9,7 @@ from moalign.credit import (
     AtReward,
     CreditPipeline,
     Running,
+    batch_standardize,
     group_relative,
     none,
     spread,
@@ -41,13 +44,14 @@ def run(pipeline: CreditPipeline, rows, weights: torch.Tensor | None = None, gai
 
 
 def test_defaults_are_grpo() -> None:
-    assert CreditPipeline() == CreditPipeline(none, group_relative, AtReward(), None, spread)
+    assert CreditPipeline() == CreditPipeline(bind(none), bind(group_relative), AtReward(), None, bind(spread))
+    assert CreditPipeline() == CreditPipeline("none", "group_relative", "at_reward", None, "spread")
 
 
 def test_names_are_looked_up_and_checked() -> None:
     assert CreditPipeline(normalize="running", collapse="at_advantage").collapse == AtAdvantage()
     assert put(CreditPipeline(), "estimate.eps", 0.5).estimate == bind(group_relative, eps=0.5)
-    with pytest.raises(UnknownNameError, match="did you mean group_relative"):
+    with pytest.raises(UnknownNameError, match="did you mean group-relative"):
         CreditPipeline(estimate="group_relativ")
 
 
@@ -72,6 +76,27 @@ def test_everything_is_finite_whatever_is_missing(make_rows, pipeline) -> None:
     assert (credit.advantages[~rows.keep] == 0).all()
     assert (credit.advantages[~rows.rewards.valid.any(1)] == 0).all()
     assert_close(state["best"][0], torch.where(rewards[0].isnan(), -torch.inf, rewards[0]).amax((0, 1)))
+
+
+@every_pipeline
+def test_a_batch_without_any_reward_has_no_credit(make_rows, pipeline) -> None:
+    credit, state = run(pipeline, make_rows(torch.full((1, 2, 3, 2), torch.nan)))
+    assert not credit.advantages.any()
+    again, _ = pipeline(make_rows(noisy(8, 1, 2, 3, 2)), torch.ones(1, 1, 1, 2), torch.ones(1), state)
+    assert again.advantages.isfinite().all() and again.advantages.any()
+
+
+def test_a_missing_reward_has_no_advantage_in_its_channel(make_rows) -> None:
+    """Not even when rescaling moves the mean, as after an estimator that does not centre."""
+
+    def raw(rewards: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return torch.where(mask, rewards, 0)
+
+    rewards = noisy(9, 1, 3, 4, 2) + 10
+    credit, _ = run(
+        CreditPipeline(estimate=raw, collapse="at_gradient", rescale="batch_standardize"), make_rows(rewards)
+    )
+    assert ((credit.advantages[:, 0] != 0) == ~rewards.isnan().view(12, 2)).all()
 
 
 @every_pipeline
@@ -122,7 +147,7 @@ def test_weights_may_differ_by_completion(make_rows, golden) -> None:
 
 
 def test_a_small_weight_is_undone_by_summing_first(make_rows) -> None:
-    """A group where only the down-weighted reward varies: a tenth of the weight is all the pressure, or a tenth of it."""
+    """A group where only the down-weighted reward varies: a tenth of the weight is all the pressure, or a tenth."""
     easy = torch.tensor([1.0, 1.0, 1.0, 0.0])
     rows = make_rows(torch.stack([easy, torch.zeros(4)], -1)[None, None])
     tenth = torch.tensor([0.1, 1.0]).view(1, 1, 1, 2)
@@ -133,6 +158,23 @@ def test_a_small_weight_is_undone_by_summing_first(make_rows) -> None:
     ]
     assert first[0] / first[1] > 0.99
     assert_close(each[0] / each[1], torch.tensor(0.1))
+
+
+@pytest.mark.parametrize(
+    ("easy", "weight", "first", "each"), [(0.9, 1.0, 1.00, 1.00), (0.9, 0.1, 0.50, 0.11), (0.97, 0.1, 0.18, 0.04)]
+)
+def test_pressure_on_an_easy_and_a_hard_reward(make_rows, easy, weight, first, each) -> None:
+    """Ratio of E[A r_easy] to E[A r_hard], the hard one met in a tenth of the completions, groups of eight.
+
+    Summed first, a tenth of the weight leaves half of the pressure; one by one, it leaves a tenth.
+    """
+    generator = torch.Generator().manual_seed(0)
+    met = torch.rand(1, 20_000, 8, 2, generator=generator) < torch.tensor([easy, 0.1])
+    rows, weights = make_rows(met.float()), torch.tensor([weight, 1.0]).view(1, 1, 1, 2)
+    for collapse, expected in (("at_reward", first), ("at_advantage", each)):
+        credit, _ = run(CreditPipeline(collapse=collapse), rows, weights)
+        pressure = (credit.advantages[:, 0] * rows.rewards.values).mean(0)
+        assert abs(pressure[0] / pressure[1] - expected) < 0.025
 
 
 def test_targets_are_the_normalized_rewards(make_rows, golden) -> None:
@@ -168,8 +210,6 @@ def test_state_leads_with_member() -> None:
 
 
 def test_rows_without_rewards_get_no_credit(make_rows, golden) -> None:
-    from dataclasses import replace
-
     pipeline = CreditPipeline()
     state = pipeline.init(1, 3)
     rows = replace(make_rows(golden), rewards=None)
@@ -178,9 +218,11 @@ def test_rows_without_rewards_get_no_credit(make_rows, golden) -> None:
     assert credit.targets is None and after is state
 
 
-def test_trl_bindings_are_pipelines() -> None:
-    assert trl_normalize_then_sum() == PIPELINES["gdpo"].__class__(
-        estimate=bind(group_relative, eps=1e-4), collapse=AtAdvantage(), rescale=trl_normalize_then_sum().rescale
-    )
+def test_trl_bindings_are_the_papers() -> None:
+    """With nothing missing TRL's two aggregations are GRPO and GDPO; how missing rewards count is TRL's own."""
+    eps = bind(group_relative, eps=1e-4)
+    assert trl_sum_then_normalize() == CreditPipeline(estimate=eps, collapse=AtReward(missing="zero"))
+    gdpo = trl_normalize_then_sum()
+    assert (gdpo.estimate, gdpo.collapse, gdpo.rescale) == (eps, AtAdvantage(), bind(batch_standardize, eps=1e-4))
     with pytest.raises(ConfigError, match="`scale_rewards` must be one of group, batch, none, got 'groups'"):
-        trl_sum_then_normalize(scale_rewards="groups")  # pyright: ignore[reportArgumentType]
+        trl_sum_then_normalize(scale_rewards="groups")

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-import moalign.optimizers.scalarizers  # noqa: F401 - registers them
 from moalign.errors import ConfigError
 from moalign.parts import named
 from moalign.records import Signals
@@ -56,9 +55,9 @@ def test_chebyshev_of_the_mean_balances_where_linear_takes_a_corner(declare, ban
 
 
 def test_accepts_a_registered_name():
-    for name in named("scalarizer"):
-        assert callable(FromScalarizer(name).scalarizer)
-    assert named("scalarizer")
+    for name, method in named("scalarizer").items():
+        assert FromScalarizer(name).scalarizer == FromScalarizer(method.part()).scalarizer
+    assert FromScalarizer().scalarizer in [method.part() for method in named("scalarizer").values()]
 
 
 def test_refuses_a_floor_of_one():

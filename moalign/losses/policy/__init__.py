@@ -6,4 +6,12 @@ from moalign.losses.policy._loss import PolicyLoss
 from moalign.losses.policy._ratio import sequence_ratio, token_ratio
 from moalign.losses.policy._surrogate import clipped_surrogate, plain
 
-__all__ = ["PolicyLoss", "clipped_surrogate", "constant_bounds", "dcpo_bounds", "plain", "sequence_ratio", "token_ratio"]
+__all__ = [
+    "PolicyLoss",
+    "clipped_surrogate",
+    "constant_bounds",
+    "dcpo_bounds",
+    "plain",
+    "sequence_ratio",
+    "token_ratio",
+]

@@ -6,11 +6,11 @@ from torch import Tensor
 from moalign.parts import register
 from moalign.records import Outputs, Rows, per_row
 
-Knob = float | Float[Tensor, "member"]
+Width = float | Float[Tensor, "member"]
 Bound = float | Float[Tensor, "row 1"]
 
 
-def at_rows(value: Knob, rows: Rows) -> Bound:
+def at_rows(value: Width, rows: Rows) -> Bound:
     """Return a number as it is, and one value per member as a column of rows."""
     value = per_row(value, rows)
     return value[:, None] if isinstance(value, Tensor) else value
@@ -18,7 +18,7 @@ def at_rows(value: Knob, rows: Rows) -> Bound:
 
 @register("bounds", "constant", paper="schulman2017ppo", test="tests/losses/test_policy.py::test_clipping_by_hand")
 def constant_bounds(
-    outputs: Outputs, rows: Rows, *, epsilon: Knob = 0.2, epsilon_high: Knob | None = None
+    outputs: Outputs, rows: Rows, *, epsilon: Width = 0.2, epsilon_high: Width | None = None
 ) -> tuple[Bound, Bound]:
     r"""Keep the ratio in :math:`[1-\epsilon, 1+\epsilon_{high}]`; ``epsilon_high=None`` is ``epsilon``.
 

@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from moalign.losses.policy._bounds import Knob, at_rows
+from moalign.losses.policy._bounds import Width, at_rows
 from moalign.losses.policy._ratio import denominator
 from moalign.parts import register
 from moalign.records import Outputs, Rows
@@ -11,14 +11,15 @@ from moalign.records import Outputs, Rows
 
 @register("bounds", "dcpo", paper="yang2025dcpo", test="tests/losses/test_policy.py::test_dcpo_bounds_of_the_paper")
 def dcpo_bounds(
-    outputs: Outputs, rows: Rows, *, epsilon: Knob = 0.16, epsilon_high: Knob = 0.2, r_max: float = 10.0
+    outputs: Outputs, rows: Rows, *, epsilon: Width = 0.16, epsilon_high: Width = 0.2, r_max: float = 10.0
 ) -> tuple[Float[Tensor, "row token"], Float[Tensor, "row token"]]:
-    r"""Keep the ratio :math:`r` where :math:`|(r-1)\,p|\le\epsilon`, :math:`p=rq` the new probability, :math:`q` the old.
+    r"""Keep the ratio :math:`r` where :math:`|(r-1)\,p|\le\epsilon`, with :math:`p=rq` the new probability.
 
     .. math:: \tfrac12+\tfrac12\sqrt{\max(1-4\epsilon_{low}/q,\,0)}\le r\le
               \min(\tfrac12+\tfrac12\sqrt{1+4\epsilon_{high}/q},\,r_{max})
 
-    :math:`\epsilon_{low}` ``epsilon``, :math:`\epsilon_{high}` ``epsilon_high``, :math:`r_{max}` ``r_max``.
+    :math:`q` the old probability, :math:`\epsilon_{low}` ``epsilon``, :math:`\epsilon_{high}` ``epsilon_high``,
+    :math:`r_{max}` ``r_max``: rare tokens may grow by more, in a bounded amount of probability.
     Yang et al. 2025, arXiv:2509.02333, with the cap of the authors' code (lime-RL/DCPO).
     """
     old = denominator(outputs, rows).exp().clamp(min=1e-30)  # finite roots; the cap holds long before

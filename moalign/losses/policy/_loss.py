@@ -9,7 +9,7 @@ from torch import Tensor
 from moalign.losses.policy._bounds import constant_bounds
 from moalign.losses.policy._ratio import token_ratio
 from moalign.losses.policy._surrogate import clipped_surrogate
-from moalign.parts import look_up_names, part, register
+from moalign.parts import bind, look_up_names, part, register
 from moalign.records import Couples, Credit, Outputs, Rows
 
 
@@ -24,9 +24,9 @@ class PolicyLoss:
     >>> REINFORCE = PolicyLoss(surrogate="plain")
     """
 
-    ratio: Any = part("ratio", token_ratio)
-    bounds: Any = part("bounds", constant_bounds)
-    surrogate: Any = part("surrogate", clipped_surrogate)
+    ratio: Any = part("ratio", bind(token_ratio))
+    bounds: Any = part("bounds", bind(constant_bounds))
+    surrogate: Any = part("surrogate", bind(clipped_surrogate))
     couples: ClassVar[Couples] = Couples.ROWS
 
     def __post_init__(self) -> None:

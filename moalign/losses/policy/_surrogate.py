@@ -26,7 +26,9 @@ def clipped_surrogate(
     return -torch.minimum(ratio[..., None] * advantages, clipped[..., None] * advantages)
 
 
-@register("surrogate", "plain", test="tests/losses/test_policy.py::test_plain_is_reinforce")
+@register(
+    "surrogate", "plain", paper="williams1992reinforce", test="tests/losses/test_policy.py::test_plain_is_reinforce"
+)
 def plain(
     log_ratio: Float[Tensor, "row token"], advantages: Float[Tensor, "row token channel"], low: Bound, high: Bound
 ) -> Float[Tensor, "row token channel"]:

@@ -9,7 +9,9 @@ from moalign.parts import register
 Beta = float | Float[Tensor, "pair"]
 
 
-@register("link", "dpo", paper="rafailov2023dpo", test="tests/losses/test_preference.py::test_dpo_equals_the_closed_form")
+@register(
+    "link", "dpo", paper="rafailov2023dpo", test="tests/losses/test_preference.py::test_dpo_equals_the_closed_form"
+)
 def dpo(margin: Float[Tensor, "pair"], *, beta: Beta = 0.1) -> Float[Tensor, "pair"]:
     r"""Return :math:`-\log\sigma(\beta m)`, :math:`m` the ``margin``. Rafailov et al. 2023, arXiv:2305.18290, eq. 7.
 

@@ -24,7 +24,7 @@ class PreferenceLoss:
     by their length. One `beta` per member is looked up for each pair.
     """
 
-    score: Any = part("score", summed)
+    score: Any = part("score", bind(summed))
     link: Any = part("link", bind(dpo, beta=0.1))
     couples: ClassVar[Couples] = Couples.GROUPS
 

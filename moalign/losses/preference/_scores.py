@@ -8,7 +8,9 @@ from moalign.parts import register
 from moalign.records import Need, Outputs, Rows
 
 
-@register("score", "sum", test="tests/losses/test_preference.py::test_dpo_equals_the_closed_form", needs=[Need.REFERENCE])
+@register(
+    "score", "sum", test="tests/losses/test_preference.py::test_dpo_equals_the_closed_form", needs=[Need.REFERENCE]
+)
 def summed(outputs: Outputs, rows: Rows) -> Float[Tensor, "row"]:
     r"""Return the completion's log-ratio to the start, :math:`\log\pi_\theta(y|x)-\log\pi_{ref}(y|x)`."""
     return from_start(outputs, rows).sum(1)

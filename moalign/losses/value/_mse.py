@@ -9,7 +9,7 @@ from moalign.parts import register
 from moalign.records import Credit, Need, Outputs, Rows
 
 
-@register("loss", "value_mse", test="tests/losses/test_value.py::test_value_by_hand", needs=[Need.VALUES])
+@register("loss", "value-mse", test="tests/losses/test_value.py::test_value_by_hand", needs=[Need.VALUES])
 def value_mse(
     outputs: Outputs, rows: Rows, credit: Credit, *, coefficient: float = 1.0
 ) -> Float[Tensor, "row token 1"]:

@@ -38,7 +38,7 @@ def min_norm(
     """
     channels = gram.shape[-1]
     if channels > MOST:
-        raise ConfigError(f"`min-norm` mixes at most {MOST} channels, found {channels}; use `linear`, or fewer of them.")
+        raise ConfigError(f"`min-norm` mixes at most {MOST} channels, found {channels}; use `linear`.")
     used = preferences != 0
     candidates = _candidates(gram.double(), used)
     norms = (candidates * (gram.double().unsqueeze(-3) @ candidates.unsqueeze(-1)).squeeze(-1)).sum(dim=-1)
@@ -50,14 +50,14 @@ def min_norm(
 def _candidates(
     gram: Float[Tensor, "*batch channel channel"], used: Bool[Tensor, "*batch channel"]
 ) -> Float[Tensor, "*batch set channel"]:
-    """Return, for each set of channels, the weights summing to 1 of least norm, negative ones cut off; large sets first.
+    """Return for each set of channels, large ones first, its weights of sum 1 and least norm, negative ones cut off.
 
     Gradients are first scaled to length 1, x = w |g|, or the shortest one would drown in the rounding of the longest.
     """
     channels = gram.shape[-1]
     numbers = torch.arange(1, 2**channels, device=gram.device)
     sets = (numbers.unsqueeze(-1) >> torch.arange(channels, device=gram.device)) & 1
-    sets = sets[sets.sum(dim=-1).argsort(descending=True, stable=True)].bool() & used.unsqueeze(-2)  # *batch set channel
+    sets = sets[sets.sum(dim=-1).argsort(descending=True, stable=True)].bool() & used.unsqueeze(-2)
     length = gram.diagonal(dim1=-2, dim2=-1).clamp(min=0.0).sqrt()
     longest = length.amax(dim=-1, keepdim=True)
     length = torch.where(longest > 0, length.maximum(1e-8 * longest), 1.0)

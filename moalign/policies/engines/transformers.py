@@ -77,8 +77,8 @@ def generate(
         going = [i for i, count in enumerate(counts) if count]
         slots = max(counts)
         if drop and len(going) * slots <= SHRINK * done.numel():
-            stay = torch.argsort(done.long(), dim=1, stable=True)[going, :slots]  # unfinished slots come first
-            done = done.gather(1, torch.argsort(done.long(), dim=1, stable=True))[going, :slots]
+            stay = torch.argsort(done.long(), dim=1, stable=True)[:, :slots]  # unfinished slots come first
+            done, stay = done.gather(1, stay)[going], stay[going]
             stay = (stay + torch.tensor(going, device=device)[:, None] * (len(row) // len(counts))).flatten()
             cache.batch_select_indices(stay)
             token, row, seen = token[stay], row[stay], seen[stay]

@@ -13,7 +13,7 @@ from moalign.records import Policy
 Offer = tuple[Policy, Float[Tensor, "point objective"], tuple[str, ...]]
 
 
-@register("offer", "members", test="tests/fronts/test_candidates.py::test_members_are_offered_as_they_are")
+@register("offer", "members", test="tests/training/test_offers.py::test_members_are_offered_as_they_are")
 @dataclass(frozen=True)
 class Members:
     """Offer the members themselves."""
@@ -26,11 +26,11 @@ class Members:
     "offer",
     "soups",
     paper="rame2023rewarded",
-    test="tests/fronts/test_candidates.py::test_soups_spread_over_the_specialists",
+    test="tests/training/test_offers.py::test_soups_spread_over_the_specialists",
 )
 @dataclass(frozen=True)
 class Soups:
-    r"""Offer weighted means of the members' parameters (rewarded soups), :math:`\theta_s = \sum_k \lambda_{sk} \theta_k`.
+    r"""Offer means of the members' parameters, :math:`\theta_s = \sum_k \lambda_{sk} \theta_k` (rewarded soups).
 
     :math:`\theta_k` is a member trained for one preference, usually a corner; :math:`\lambda` are ``count``
     well-spread points of the simplex over the members, corners included. A soup's preference is the same mean of
@@ -45,6 +45,6 @@ class Soups:
 
     def __call__(self, policy: Policy, preferences: Float[Tensor, "member objective"]) -> Offer:
         shares = Simplex().points(policy.members, self.count).to(preferences)
-        kinds = tuple("member" if bool((row > 1 - 1e-9).any()) else "soup" for row in shares)
+        kinds = tuple("member" if float(row.max()) > 1 - 1e-6 else "soup" for row in shares)
         names = [f"s{i:02d}" for i in range(self.count)]
         return policy.mix(shares, names), shares @ preferences, kinds
