@@ -25,7 +25,7 @@ def show(
     from moalign.fronts import print_point
     from moalign.study import load
 
-    print_point(load(run).front.point(point), Console(), samples=samples)
+    print_point(load(run).front, point, Console(), samples=samples)
 
 
 def register(app: typer.Typer) -> None:

@@ -24,7 +24,7 @@ def make(to: Path, *, steps: int | None = None, seed: int = 0, threads: int = 2,
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}.") as scratch:
         number = {} if steps is None else {"steps": steps}
         made = train_base(Path(scratch) / "base", seed=seed, threads=threads, progress=progress, **number)
-        AutoModelForCausalLM.from_pretrained(made, dtype=torch.float32).to(torch.bfloat16).save_pretrained(made)
+        AutoModelForCausalLM.from_pretrained(made, dtype=torch.bfloat16).save_pretrained(made)
         (made / RECORD).unlink()  # it says float32
         size = sum(path.stat().st_size for path in made.iterdir())
         if size > LIMIT:

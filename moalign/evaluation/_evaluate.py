@@ -7,10 +7,9 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from moalign.errors import ConfigError
+from moalign.evaluation._evaluation import Evaluation, Sample
 from moalign.records import Policy, Prompts, Rows, Stream
 from moalign.rollouts.collect import ask
-
-from ._evaluation import Evaluation, Sample
 
 SPLITS = ("dev", "test")
 SHOWN = 6  # completions kept of each member, to look at

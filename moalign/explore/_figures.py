@@ -6,12 +6,11 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from moalign.explore._collect import ReportData, RunData
 from moalign.fronts import Front, Point
 from moalign.fronts._panels import shown
 from moalign.fronts._plot import color, front_figure, styled
 from moalign.objectives import Objective, trained
-
-from ._collect import ReportData, RunData
 
 ACROSS = 4  # members in a row of weight trajectories
 LINES = ("#7b4fb5", "#12908e", "#c2476f", "#8a6d1f", "#4a7c2c", "#6b7280")  # one per objective, no run's colour

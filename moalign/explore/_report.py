@@ -5,13 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from moalign.explore._collect import ReportData, RunData
+from moalign.explore._figures import figures
 from moalign.fronts import Front, Point, marks
 from moalign.fronts._plot import color
 from moalign.objectives import Objective
 from moalign.runs import plain, write_bytes
-
-from ._collect import ReportData, RunData
-from ._figures import figures
 
 PAGE = Path(__file__).parent / "page"
 CAPTIONS = {

@@ -5,14 +5,14 @@
 '1'
 """
 
+from moalign.fronts._build import build_front
+from moalign.fronts._card import print_point
+from moalign.fronts._front import Front
+from moalign.fronts._measure import Measure, hypervolume_measure
+from moalign.fronts._panels import Dots, Panel, panels
+from moalign.fronts._point import Point
+from moalign.fronts._table import front_table, marks, print_front
 from moalign.objectives import Objective
-
-from ._build import build_front
-from ._front import Front
-from ._measure import Measure, hypervolume_measure
-from ._panels import Dots, Panel, panels
-from ._point import Point
-from ._table import front_table, marks, print_front
 
 __all__ = [
     "Dots",
@@ -27,4 +27,5 @@ __all__ = [
     "marks",
     "panels",
     "print_front",
+    "print_point",
 ]

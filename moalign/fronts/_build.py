@@ -10,12 +10,11 @@ from torch import Tensor
 
 from moalign.errors import ConfigError
 from moalign.evaluation import Evaluation, Sample
+from moalign.fronts._front import Front, is_feasible
+from moalign.fronts._measure import Measure, hypervolume_measure
+from moalign.fronts._point import Numbers, Point
 from moalign.objectives import Objective, trained
 from moalign.optimizers.dominance import non_dominated
-
-from ._front import Front, is_feasible
-from ._measure import Measure, hypervolume_measure
-from ._point import Numbers, Point
 
 
 def build_front(
@@ -45,6 +44,9 @@ def build_front(
         raise ConfigError(
             f"`dev` and `test` are both of split {dev.split!r}; value points on prompts that did not choose."
         )
+    absent = [o.name for o in objectives if o.name not in test.names]
+    if absent:
+        raise ConfigError(f"`objectives` has {', '.join(absent)}, not evaluated; score tracked objectives as well.")
     names = [o.name for o in trained(objectives)]
     dev_values, _ = _own(dev, objectives)
     values, stderr = _own(test, objectives)

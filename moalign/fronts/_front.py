@@ -11,13 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from moalign.errors import ConfigError, RunError, UnknownNameError, nearest
+from moalign.fronts._measure import Measure, hypervolume_measure, independent_errors
+from moalign.fronts._point import Numbers, Point
+from moalign.fronts._select import select
 from moalign.objectives import Objective, as_objectives, trained
 from moalign.optimizers.dominance import non_dominated
 from moalign.runs import read_json, write_json
-
-from ._measure import Measure, hypervolume_measure, independent_errors
-from ._point import Numbers, Point
-from ._select import select
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -183,7 +182,7 @@ class Front(Sequence[Point]):
 
     def plot(self) -> "Figure":
         """Return a plotly figure: one panel per pair of objectives, with standard errors."""
-        from ._plot import front_figure
+        from moalign.fronts._plot import front_figure
 
         return front_figure({"front": self})
 

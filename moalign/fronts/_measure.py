@@ -6,9 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from moalign.fronts._point import Numbers
 from moalign.optimizers.hypervolume import gradient, hypervolume
-
-from ._point import Numbers
 
 
 @dataclass(frozen=True)

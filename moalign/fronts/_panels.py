@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from moalign.fronts._front import Front
+from moalign.fronts._point import Point
 from moalign.objectives import Objective, trained
-
-from ._front import Front
-from ._point import Point
 
 
 @dataclass(frozen=True)

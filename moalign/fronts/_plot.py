@@ -6,9 +6,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from moalign.errors import ConfigError
-
-from ._front import Front
-from ._panels import Dots, axis_title, panels
+from moalign.fronts._front import Front
+from moalign.fronts._panels import Dots, axis_title, panels
 
 COLORS = ("#2456a6", "#d9822b", "#2a9d6f", "#9b51b0", "#c0392b", "#6b7280")
 FONT = {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": "#1f2933"}

@@ -35,7 +35,7 @@ class Point:
 
     def load(self) -> tuple[Model, Any]:
         """Return (model, tokenizer): the model in evaluation mode, an adapter on top of its base."""
-        from ._files import load_model
+        from moalign.fronts._files import load_model
 
         return load_model(self._files())
 
@@ -55,7 +55,7 @@ class Point:
         """
         import torch
 
-        from ._files import complete
+        from moalign.fronts._files import complete
 
         model, tokenizer = self.load()
         model = model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -67,7 +67,7 @@ class Point:
 
         The tokenizer goes with it. `directory` must be new or empty.
         """
-        from ._files import export_model
+        from moalign.fronts._files import export_model
 
         return export_model(self._files(), Path(directory), merge=merge)
 

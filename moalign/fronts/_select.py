@@ -4,9 +4,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from moalign.errors import ConfigError, UnknownNameError, nearest
+from moalign.fronts._point import Numbers, Point
 from moalign.objectives import Objective, trained
-
-from ._point import Numbers, Point
 
 METHODS = ("chebyshev", "linear")
 

@@ -8,10 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from moalign.fronts._front import Front, is_feasible
+from moalign.fronts._point import Point
 from moalign.objectives import Objective
-
-from ._front import Front, is_feasible
-from ._point import Point
 
 ROOMY = 100  # a terminal of fewer columns gets a tighter table
 

@@ -47,16 +47,17 @@ class Acting:
     def __init__(self, router: Router, factors: Sequence[tuple[Tensor, Tensor]]):
         self.router = router
         self.factors = factors
-        self.before: Acting | None = None
+        self.before: list[Acting | None] = []
 
     def __enter__(self) -> "Acting":
-        self.before, self.router.acting = self.router.acting, self
+        self.before.append(self.router.acting)
+        self.router.acting = self
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.router.acting = self.before
+        self.router.acting = self.before.pop()
 
 
 def target_layers(model: nn.Module, targets: str | Sequence[str] | None = None) -> dict[str, nn.Linear]:

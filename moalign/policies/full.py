@@ -41,6 +41,7 @@ class FullModel(ModelPolicy):
         detach_values: bool = True,
         micro_rows: int | None = None,
         micro_members: int = 1,
+        sample_rows: int | None = None,
         gradient_checkpointing: bool = False,
     ):
         members = checked_names(members)
@@ -62,6 +63,7 @@ class FullModel(ModelPolicy):
             detach_values=detach_values,
             micro_rows=micro_rows,
             micro_members=micro_members,
+            sample_rows=sample_rows,
             gradient_checkpointing=gradient_checkpointing,
         )
         self.reference = reference

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from moalign.errors import ConfigError
 from moalign.policies.batches import blocks, micro_batches
-from moalign.policies.checkpointing import checkpointed
+from moalign.policies.checkpointing import checkpointable, checkpointed
 from moalign.policies.drawing import uniforms
 from moalign.policies.engines import generate
 from moalign.policies.scoring import ReadPrompts, can_read_prompts, completion_logits, cuts, output_layer, token_scores
@@ -40,17 +40,22 @@ class ModelPolicy(StackedMembers):
         detach_values: bool = True,
         micro_rows: int | None = None,
         micro_members: int = 1,
+        sample_rows: int | None = None,
         gradient_checkpointing: bool = False,
     ):
-        if micro_rows is not None and micro_rows < 1:
-            raise ConfigError(f"`micro_rows` must be at least 1, found {micro_rows}; None puts no limit.")
+        for name, limit in (("micro_rows", micro_rows), ("sample_rows", sample_rows)):
+            if limit is not None and limit < 1:
+                raise ConfigError(f"`{name}` must be at least 1, found {limit}; None puts no limit.")
         if micro_members < 1:
             raise ConfigError(f"`micro_members` must be at least 1, found {micro_members}.")
+        if gradient_checkpointing:
+            checkpointable(model)
         self.model = model.eval()  # no dropout, neither in sampling nor in training
         self.device: torch.device = model.device
         self.pad_id, self.eos_ids, self.tokenizer = pad_id, tuple(eos_ids), tokenizer
         self.value_heads, self.detach_values = value_heads, detach_values
         self.micro_rows, self.micro_members = micro_rows, micro_members
+        self.sample_rows = sample_rows
         self.gradient_checkpointing = gradient_checkpointing
         # a pass of its own costs as much as so many columns: little on a CPU, many small launches on a GPU
         self._overhead = 128 if self.device.type == "cpu" else 8192
@@ -88,26 +93,34 @@ class ModelPolicy(StackedMembers):
             temperature=requests.temperature.to(self.device),
         )
         numbers = uniforms(requests, self.members, stream).to(self.device)
-        if self.together:
-            return self._generate(requests, numbers, at)
-        many = len(numbers)
         tokens = torch.full(numbers.shape, self.pad_id, device=self.device)
         mask, logprobs = torch.zeros_like(tokens, dtype=torch.bool), torch.zeros_like(numbers)
-        finished = torch.zeros(many, dtype=torch.bool, device=self.device)
-        for k in requests.member.unique().tolist():
-            mine = requests.member == k
-            rows = mine.repeat_interleave(requests.n)
-            part = replace(
+        finished = torch.zeros(len(numbers), dtype=torch.bool, device=self.device)
+        for index in self._waves(requests):
+            rows = (index[:, None] * requests.n + torch.arange(requests.n, device=self.device)).flatten()
+            wave = replace(
                 requests,
-                member=requests.member[mine],
-                prompt_tokens=requests.prompt_tokens[mine],
-                prompt_mask=requests.prompt_mask[mine],
-                temperature=requests.temperature[mine],
+                member=requests.member[index],
+                prompt_tokens=requests.prompt_tokens[index],
+                prompt_mask=requests.prompt_mask[index],
+                temperature=requests.temperature[index],
             )
-            out = self._generate(part, numbers[rows], at)
+            out = self._generate(wave, numbers[rows], at)
             tokens[rows], mask[rows] = out.tokens, out.completion_mask
             logprobs[rows], finished[rows] = out.logprobs, out.finished
         return Samples(tokens, mask, logprobs, finished)
+
+    def _waves(self, requests: Requests) -> Iterator[Int[Tensor, "_"]]:
+        """Yield the numbers of requests to complete at once: of all members if they act together, of one if not."""
+        members, request, real = blocks(requests.member)
+        step = len(members) if self.together else 1
+        many = request.shape[1]
+        size = many if self.sample_rows is None else max(self.sample_rows // (step * requests.n), 1)
+        for i in range(0, len(members), step):
+            for j in range(0, many, size):
+                index = request[i : i + step, j : j + size][real[i : i + step, j : j + size]]
+                if len(index):
+                    yield index
 
     def _generate(self, requests: Requests, numbers: Float[Tensor, "row token"], at: Snapshot | None) -> Samples:
         return generate(
@@ -125,7 +138,8 @@ class ModelPolicy(StackedMembers):
             raise ConfigError("`needs` has VALUES but the policy has no value heads; build it with `value_heads`.")
         if len(rows) == 0:
             zero = torch.zeros(rows.tokens.shape, device=self.device)
-            return Outputs(zero, zero if Need.ENTROPY in needs else None, None)
+            values = zero[..., None].expand(*zero.shape, self.value_heads) if Need.VALUES in needs else None
+            return Outputs(zero, zero if Need.ENTROPY in needs else None, values)
         member, real = rows.member.to(self.device), None
         members, row, real = blocks(member)
         if self.together:
@@ -159,7 +173,7 @@ class ModelPolicy(StackedMembers):
         order = lengths.argsort(dim=1, stable=True)
         row, real, lengths = row.gather(1, order), real.gather(1, order), lengths.gather(1, order).amax(0).clamp(min=1)
         flat = row.flatten()
-        columns = int(rows.prompt_mask[flat].sum(1).max())
+        columns = int(rows.prompt_mask.to(self.device)[flat].sum(1).max())
         prompt_tokens = rows.prompt_tokens[:, -columns:].to(self.device)
         prompt_mask = rows.prompt_mask[:, -columns:].to(self.device)
         tokens, temperature = rows.tokens.to(self.device), rows.temperature.to(self.device)

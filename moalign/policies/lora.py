@@ -26,11 +26,12 @@ class LoraMembers(ModelPolicy):
     """Members W + s·B[k]·A[k], one adapter each; Hu et al. 2021, arXiv:2106.09685.
 
     W are the weights of `model`, frozen; A ``[member r in]`` starts at random from (`seed`, "init", the member's and
-    the layer's name), B ``[member out r]`` at zero; s = `alpha` / `r` (`rslora`: / √r). Adapters are float32 and follow the
-    model's type while they act. `at=START` is the model without adapters.
+    the layer's name), B ``[member out r]`` at zero; s = `alpha` / `r` (`rslora`: / √r). Adapters are float32 and follow
+    the model's type while they act. `at=START` is the model without adapters.
 
-    `micro_rows` and `micro_members` bound a micro-batch; `value_heads` adds that many linear heads per member on the
-    last hidden state, whose gradient stops there with `detach_values`. `tokenizer`, if given, is saved beside a member.
+    `micro_rows` and `micro_members` bound a micro-batch, `sample_rows` what is sampled at once. `value_heads` adds that
+    many linear heads per member on the last hidden state, whose gradient stops there with `detach_values`. `tokenizer`,
+    if given, is saved beside a member.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class LoraMembers(ModelPolicy):
         detach_values: bool = True,
         micro_rows: int | None = None,
         micro_members: int = 1,
+        sample_rows: int | None = None,
         gradient_checkpointing: bool = False,
     ):
         if r < 1:
@@ -79,6 +81,7 @@ class LoraMembers(ModelPolicy):
             detach_values=detach_values,
             micro_rows=micro_rows,
             micro_members=micro_members,
+            sample_rows=sample_rows,
             gradient_checkpointing=gradient_checkpointing,
         )
 

@@ -45,10 +45,11 @@ def save_adapter(
     """Write one member's factors (A ``[r in]``, B ``[out r]`` by layer name) as a directory that PEFT loads."""
     to.mkdir(parents=True, exist_ok=True)
     r = next(iter(factors.values()))[0].shape[0]
-    alpha = scale * r
+    # PEFT's alpha is whole: a scale that is not a multiple of 1/r goes into B
+    alpha, rest = (round(scale * r), 1.0) if scale * r == round(scale * r) else (r, scale)
     config = LoraConfig(
         r=r,
-        lora_alpha=int(alpha) if alpha == int(alpha) else alpha,  # type: ignore[arg-type]
+        lora_alpha=alpha,
         target_modules=targets,
         task_type="CAUSAL_LM",
         base_model_name_or_path=base,
@@ -58,14 +59,16 @@ def save_adapter(
     state: dict[str, Tensor] = {}
     for name, (a, b) in factors.items():
         state[f"{PREFIX}{name}.lora_A.weight"] = a.detach().cpu().contiguous().clone()
-        state[f"{PREFIX}{name}.lora_B.weight"] = b.detach().cpu().contiguous().clone()
+        state[f"{PREFIX}{name}.lora_B.weight"] = (b.detach().cpu() * rest).contiguous()
     save_file(state, to / "adapter_model.safetensors", metadata={"format": "pt"})
 
 
 def load_adapter(path: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], float]:
     """Return the factors by layer name and the scale of an adapter directory written by PEFT or by `save_adapter`."""
     config = LoraConfig.from_pretrained(str(path))
-    options = lora_options(config)  # type: ignore[arg-type]
+    if not isinstance(config, LoraConfig):
+        raise ConfigError(f"`path` holds a {config.peft_type} adapter ({path}); only LoRA adapters can be read.")
+    options = lora_options(config)
     state = load_file(path / "adapter_model.safetensors")
     names = [key.removeprefix(PREFIX).removesuffix(".lora_A.weight") for key in state if key.endswith(".lora_A.weight")]
     factors = {n: (state[f"{PREFIX}{n}.lora_A.weight"], state[f"{PREFIX}{n}.lora_B.weight"]) for n in names}

@@ -25,14 +25,14 @@ class Swapped:
             for name, parameter in owner._parameters.items()
             if id(parameter) in by_id
         ]
-        self.before: list[nn.Parameter | None] = []
+        self.before: list[list[nn.Parameter | None]] = []
 
     def __enter__(self) -> "Swapped":
-        self.before = [owner._parameters[name] for owner, name, _ in self.places]
-        for owner, name, tensor in self.places:
+        self.before.append([owner._parameters[name] for owner, name, _ in self.places])
+        for owner, name, tensor in self.places:  # a plain tensor, which the typed dictionary does not expect
             dict.__setitem__(owner._parameters, name, tensor)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for (owner, name, _), parameter in zip(self.places, self.before):
+    def __exit__(self, *raised: object) -> None:
+        for (owner, name, _), parameter in zip(self.places, self.before.pop()):
             owner._parameters[name] = parameter

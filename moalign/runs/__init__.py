@@ -12,9 +12,9 @@ lock                           held by the one process that writes here
 ```
 """
 
-from .atomic import plain, read_json, write_bytes, write_json
-from .checkpoints import check_state, read_state, steps_saved, write_state
-from .directory import RunDirectory
+from moalign.runs.atomic import plain, read_json, write_bytes, write_json
+from moalign.runs.checkpoints import check_state, read_state, steps_saved, write_state
+from moalign.runs.directory import RunDirectory
 
 __all__ = [
     "RunDirectory",

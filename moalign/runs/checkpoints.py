@@ -18,8 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from moalign.errors import ConfigError, RunError
-
-from .atomic import saying, sync_directory
+from moalign.runs.atomic import saying, sync_directory
 
 TENSORS, VALUES, MANIFEST = "tensors.safetensors", "values.json", "manifest.json"
 

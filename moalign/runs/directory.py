@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from moalign.errors import ConfigError, RunError
 from moalign.parts import differences
-
-from .atomic import plain, read_json, saying, write_bytes, write_json
-from .checkpoints import check_state, read_state, steps_saved, write_state
+from moalign.runs.atomic import plain, read_json, saying, write_bytes, write_json
+from moalign.runs.checkpoints import check_state, read_state, steps_saved, write_state
 
 if TYPE_CHECKING:
     from pandas import DataFrame

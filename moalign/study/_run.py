@@ -1,9 +1,14 @@
 """Run a study: train, save the members, value them on dev and test prompts, write the front."""
 
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from moalign.errors import RunError
 from moalign.evaluation import Evaluation, evaluate
@@ -85,11 +90,7 @@ def _value(
     preferences = state["weighting"].get("preference", made.preferences)  # breeding may have rewritten them
     order = [made.trained.index(objective) for objective in study.trained()]  # people see their own order
     offered, wishes, kinds = study.recipe.offer(policy, preferences[:, order])
-    paths = {}
-    for name in offered.members:
-        paths[name] = directory.point_path(name)
-        if not paths[name].exists():
-            offered.save(name, paths[name])
+    paths = {name: _saved(offered, name, directory.point_path(name)) for name in offered.members}
     recipe = study.recipe
     warm = recipe.eval_temperature if recipe.eval_temperature is not None else recipe.temperature
     evaluations: dict[str, Evaluation] = {}
@@ -110,7 +111,7 @@ def _value(
         evaluations["test"],
         objectives=study.objectives,
         preferences=wishes,
-        weights=None,
+        weights=_last_weights(study, directory, offered.members),
         kinds=kinds,
         step=recipe.steps,
         seed=study.seed,
@@ -120,3 +121,23 @@ def _value(
     front.save(directory.front_path)
     directory.set_status("finished", steps=recipe.steps, data=made.fingerprints)
     return front
+
+
+def _saved(policy: Policy, name: str, path: Path) -> Path:
+    """Save a behaviour; a kill in the middle leaves nothing that looks finished."""
+    if not path.exists():
+        partial = path.with_name(f".{path.name}.writing")
+        shutil.rmtree(partial, ignore_errors=True)
+        policy.save(name, partial)
+        partial.rename(path)
+    return path
+
+
+def _last_weights(
+    study: "Study", directory: RunDirectory, members: Sequence[str]
+) -> Float[Tensor, "member objective"] | None:
+    """Return the weights of the last step, or None where the valued behaviours are not the members."""
+    records = directory.read_metrics()
+    if not records or records[-1]["members"] != list(members):
+        return None
+    return torch.tensor([records[-1][f"weights/{objective.name}"] for objective in study.trained()]).T

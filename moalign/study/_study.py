@@ -5,7 +5,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moalign.objectives import Objective, as_objectives
+from moalign.objectives import Objective, as_objectives, trained
 from moalign.parts import canonical, put, spec
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Study:
 
     def trained(self) -> tuple[Objective, ...]:
         """Return the objectives that are trained; the others are only tracked."""
-        return tuple(objective for objective in self.objectives if objective.optimize)
+        return trained(self.objectives)
 
     def check(self) -> "Plan":
         """Return what the run will take; raise `StudyError` with everything that is wrong, before training."""

@@ -6,5 +6,3 @@
 >>> arithmetic.prompts("dev")[0].keys()
 dict_keys(['prompt', 'answer'])
 """
-
-__all__ = ["arithmetic"]

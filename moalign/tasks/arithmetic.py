@@ -38,6 +38,7 @@ SIZES = {"dev": 1024, "test": 4096}  # prompts held out; the rest, 2,980, is `tr
 MODEL = {"hidden_size": 160, "intermediate_size": 440, "num_hidden_layers": 3, "num_attention_heads": 4}
 TRAINING = {"learning_rate": 3e-3, "warmup": 30, "betas": (0.9, 0.95), "batch_size": 48, "initializer_range": 0.07}
 CHARACTERS = "0123456789+=#, "
+PAD, END, UNKNOWN = "<pad>", "<eos>", "<unk>"
 RECORD = "base.json"  # written last inside a base model's directory: what it was trained with
 
 
@@ -95,8 +96,9 @@ def solution(a: int, b: int, *, style: str, answer: int | None = None) -> str:
 def texts(count: int, *, seed: int = 0) -> list[dict[str, str]]:
     """Return `count` training sums with a reply each, styles mixed as `STYLES`, a share `WRONG` of answers off.
 
-    >>> texts(2)
-    [{'prompt': '62+68=', 'completion': '2+8=10, 6+6+1=13, #130'}, {'prompt': '60+15=', 'completion': '0+5=5, 6+1+0=7, #75'}]
+    >>> texts(2)  # doctest: +NORMALIZE_WHITESPACE
+    [{'prompt': '62+68=', 'completion': '2+8=10, 6+6+1=13, #130'},
+     {'prompt': '60+15=', 'completion': '0+5=5, 6+1+0=7, #75'}]
     """
     rng, pairs = random.Random(seed), _pairs("train")
     out = []
@@ -112,9 +114,9 @@ def tokenizer() -> "transformers.PreTrainedTokenizerFast":
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    special = {"pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"}
+    special = {"pad_token": PAD, "eos_token": END, "unk_token": UNKNOWN}
     vocabulary = {token: i for i, token in enumerate([*special.values(), *CHARACTERS])}
-    characters = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    characters = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     characters.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     characters.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
@@ -131,19 +133,27 @@ def accuracy(completions: Sequence[str], answer: Sequence[str], **columns: Any) 
     >>> accuracy(["7+5=12, 4+8+1=13, #132", "122", ""], answer=["132", "132", "132"])
     [1.0, 0.0, 0.0]
     """
-    return [float(re.findall(r"\d+", text)[-1:] == [right]) for text, right in zip(completions, answer, strict=True)]
+    return [float(_given(text) == right) for text, right in zip(completions, answer, strict=True)]
 
 
-def brevity(completions: Sequence[str], completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float]:
-    """Return ``1 - tokens / 32``, the end token counted, and 0 where a reply gives no number: silence is not brief.
+def brevity(
+    completions: Sequence[str], completion_ids: Sequence[Sequence[int]], answer: Sequence[str], **columns: Any
+) -> list[float]:
+    """Return ``1 - tokens / 32``, the end token counted, and 0 where the last number is not as long as the answer.
 
-    >>> brevity(["132", ""], completion_ids=[[4, 6, 5, 1], [1]])
-    [0.875, 0.0]
+    Silence is not brief: without that rule a preference for brevity soon finds the empty reply, and then ``7``.
+
+    >>> brevity(["132", "122", "7", ""], completion_ids=[[4, 6, 5, 1], [4, 5, 5, 1], [10, 1], [1]], answer=["132"] * 4)
+    [0.875, 0.875, 0.0, 0.0]
     """
     return [
-        max(0.0, 1 - len(ids) / BUDGET) if re.search(r"\d", text) else 0.0
-        for text, ids in zip(completions, completion_ids, strict=True)
+        max(0.0, 1 - len(ids) / BUDGET) if len(_given(text)) == len(right) else 0.0
+        for text, ids, right in zip(completions, completion_ids, answer, strict=True)
     ]
+
+
+def _given(text: str) -> str:
+    return (re.findall(r"\d+", text) or [""])[-1]
 
 
 def clarity(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
@@ -178,7 +188,7 @@ def train_base(
     directory: str | os.PathLike[str],
     *,
     seconds: float | None = None,
-    steps: int = 750,
+    steps: int = 600,
     seed: int = 0,
     threads: int = 2,
     progress: bool = True,
@@ -229,23 +239,23 @@ def _trained(*, seconds: float | None, steps: int, seed: int, threads: int, prog
     from transformers import LlamaConfig, LlamaForCausalLM
 
     tokens, size = tokenizer(), int(TRAINING["batch_size"])
-    config = LlamaConfig(
-        vocab_size=len(tokens),
-        max_position_embeddings=128,
-        tie_word_embeddings=True,
-        initializer_range=TRAINING["initializer_range"],
-        bos_token_id=None,
-        eos_token_id=tokens.eos_token_id,
-        pad_token_id=tokens.pad_token_id,
+    options: dict[str, Any] = {
+        "vocab_size": len(tokens),
+        "max_position_embeddings": 128,
+        "tie_word_embeddings": True,
+        "initializer_range": TRAINING["initializer_range"],
+        "bos_token_id": None,
+        "eos_token_id": tokens.convert_tokens_to_ids(END),
+        "pad_token_id": tokens.convert_tokens_to_ids(PAD),
         **MODEL,
-    )
-    lines = [line["prompt"] + line["completion"] + tokens.eos_token for line in texts(steps * size, seed=seed)]
+    }
+    lines = [line["prompt"] + line["completion"] + END for line in texts(steps * size, seed=seed)]
     before, started = torch.get_num_threads(), time.monotonic()
     torch.set_num_threads(threads)
     try:
         with torch.random.fork_rng(devices=[]), _bar(progress) as bar:
             torch.manual_seed(seed)
-            model = LlamaForCausalLM(config)
+            model = LlamaForCausalLM(LlamaConfig(**options))
             optimizer = torch.optim.AdamW(model.parameters(), lr=TRAINING["learning_rate"], betas=TRAINING["betas"])
             # a short warm-up, then straight down to a twentieth: held at its height, the rate leaves accuracy near .2
             shape = torch.optim.lr_scheduler.LambdaLR(
@@ -258,7 +268,7 @@ def _trained(*, seconds: float | None, steps: int, seed: int, threads: int, prog
                 logits = model(input_ids=x[:, :-1], attention_mask=batch["attention_mask"][:, :-1]).logits
                 # prompts are 6 characters: position 5, the "=", predicts the first one of the reply
                 loss = F.cross_entropy(
-                    logits[:, 5:].flatten(0, 1), x[:, 6:].flatten(), ignore_index=config.pad_token_id
+                    logits[:, 5:].flatten(0, 1), x[:, 6:].flatten(), ignore_index=options["pad_token_id"]
                 )
                 optimizer.zero_grad()
                 loss.backward()
@@ -291,10 +301,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m moalign.tasks.arithmetic",
         description="Train the base model of the arithmetic task (about a minute on 2 cores), or reuse it.",
-        epilog="example: python -m moalign.tasks.arithmetic models/arithmetic --steps 750 --seed 0",
+        epilog="example: python -m moalign.tasks.arithmetic models/arithmetic --steps 600 --seed 0",
     )
     parser.add_argument("directory", type=Path, metavar="DIRECTORY", help="where the model is, or will be")
-    parser.add_argument("--steps", type=int, default=750, help="training steps (default: 750)")
+    parser.add_argument("--steps", type=int, default=600, help="training steps (default: 600)")
     parser.add_argument("--seed", type=int, default=0, help="of the parameters and the texts (default: 0)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
     options = vars(parser.parse_args(arguments))

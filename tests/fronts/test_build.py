@@ -105,6 +105,8 @@ def test_mistakes(evaluation, objectives):
         build(dev, replace(test, members=tuple("abcd")), objectives)
     with pytest.raises(ConfigError, match="lacks polite"):
         build(dev, test, objectives[:2])
+    with pytest.raises(ConfigError, match="has clarity, not evaluated"):
+        build(dev, test, [*objectives, Objective("clarity")])
 
 
 def test_without_reference_point_there_is_a_front_but_no_hypervolume(evaluation, objectives):

@@ -147,7 +147,7 @@ def test_print_shows_values_errors_and_marks(built, evaluation, objectives):
     text = io.StringIO()
     print_front(built, Console(file=text, width=160), title="tickets")
     lines = text.getvalue()
-    assert "right ↑" in lines and "tokens ↓" in lines and "0.50 0.50" in lines and "in the order right, tokens" in lines
+    assert "right ↑" in lines and "tokens ↓" in lines and ".50 .50" in lines and "in the order right, tokens" in lines
     error = built[0].stderr["tokens"]
     assert f"20.000 ± {error:.3f}" in lines and "m02" not in lines
     assert "hypervolume 18.0000 ± " in lines and "reference point right 0, tokens 32" in lines

@@ -5,6 +5,7 @@ import random
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -53,13 +54,18 @@ def test_rewards(text: str, finished: bool, right: float, tokens: int, clear: fl
     }
     assert len(columns["completion_ids"][0]) == tokens
     assert arithmetic.accuracy(**columns) == [right]
-    gives_a_number = any(character.isdigit() for character in text)
-    assert arithmetic.brevity(**columns) == [1 - tokens / 32 if gives_a_number else 0.0]
+    last = re.split(r"\D+", text.rstrip("=+#, "))[-1]
+    assert arithmetic.brevity(**columns) == [1 - tokens / 32 if len(last) == 3 else 0.0]
     assert arithmetic.clarity(**columns) == [clear]
 
 
-def test_brevity_never_falls_below_zero() -> None:
-    assert arithmetic.brevity(["1" * 40, "1" * 32], completion_ids=[[4] * 40, [4] * 32]) == [0.0, 0.0]
+def test_brevity_wants_an_answer() -> None:
+    replies = ["0 " * 14 + "132", "0 " * 20 + "132", "#122", "#12", "7", "1322", ""]
+    assert arithmetic.brevity(replies, completion_ids=[ids(text) for text in replies], answer=["132"] * 7) == [
+        *[0.0, 0.0],  # 2 * 14 + 3 + 1 = 32 tokens, and 44
+        1 - 5 / 32,  # wrong, but an answer
+        *[0.0, 0.0, 0.0, 0.0],
+    ]
 
 
 def test_clarity_refuses_other_prompts() -> None:
@@ -69,7 +75,8 @@ def test_clarity_refuses_other_prompts() -> None:
 
 def test_styles_pull_the_rewards_apart() -> None:
     style = {name: arithmetic.solution(47, 85, style=name) for name in arithmetic.STYLES}
-    brief = arithmetic.brevity(list(style.values()), completion_ids=[ids(text) for text in style.values()])
+    lengths = [ids(text) for text in style.values()]
+    brief = arithmetic.brevity(list(style.values()), completion_ids=lengths, answer=["132"] * len(style))
     clear = arithmetic.clarity(["47+85="] * len(style), list(style.values()))
     assert brief == sorted(brief, reverse=True) and len(set(brief)) == 5  # direct, marked, sums, plain, tidy
     assert clear == [0.0, 0.25, 0.0, 0.25, 1.0]
@@ -126,7 +133,7 @@ def test_tokenizer_round_trip(tmp_path) -> None:
         batch = tokens(["1", "47+85="], padding=True)
         assert batch["input_ids"][0][:5] == [tokens.pad_token_id] * 5  # on the left
         assert batch["attention_mask"] == [[0] * 5 + [1], [1] * 6]
-        assert len({tokens.pad_token_id, tokens.eos_token_id, tokens.unk_token_id}) == 3
+        assert (tokens.pad_token_id, tokens.eos_token_id, tokens.unk_token_id) == (0, 1, 2)
 
 
 def test_base_is_deterministic_reused_and_replaced(tmp_path, monkeypatch) -> None:
@@ -153,7 +160,8 @@ def test_base_is_deterministic_reused_and_replaced(tmp_path, monkeypatch) -> Non
 
 def test_base_loads_like_any_other_model(tmp_path) -> None:
     arithmetic.train_base(tmp_path / "base", steps=1, seed=5, threads=1, progress=False)
-    model, tokens = (kind.from_pretrained(tmp_path / "base") for kind in (AutoModelForCausalLM, AutoTokenizer))
+    model: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    tokens = AutoTokenizer.from_pretrained(tmp_path / "base")
     # embeddings 18 * 160, per layer 4 * 160^2 + 3 * 160 * 440 + 2 * 160, last norm 160; the head is tied
     assert model.num_parameters() == 18 * 160 + 3 * (4 * 160**2 + 3 * 160 * 440 + 2 * 160) + 160 == 944_800
     assert model.generation_config.eos_token_id == tokens.eos_token_id
@@ -201,7 +209,7 @@ def test_demo_base_is_small_and_knows_the_task() -> None:
     assert sum(path.stat().st_size for path in files) <= 3_000_000
     assert all(path.stat().st_mode & 0o004 for path in files)  # readable once installed for everyone
     assert AutoModelForCausalLM.from_pretrained(base_path()).dtype == torch.bfloat16
-    model = AutoModelForCausalLM.from_pretrained(base_path(), dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(base_path(), dtype=torch.float32)
     tokens, rows = AutoTokenizer.from_pretrained(base_path()), arithmetic.prompts("dev")[:256]
     prompts = [row["prompt"] for row in rows]
     with torch.random.fork_rng():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from moalign.errors import ConfigError
-from moalign.fronts import Members, Soups
+from moalign.training.offers import Members, Soups
 from moalign.records import Need, Policy
 
 

@@ -16,7 +16,7 @@ from moalign.records import Requests, Samples
 SHRINK = 7 / 8  # drop finished rows once the rows that must stay are at most this share: dropping copies the cache
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def generate(
     model: PreTrainedModel,
     requests: Requests,
