@@ -114,7 +114,8 @@ def explained(source: str | Path, what: str) -> Iterator[None]:
 
 
 def _local(source: str | Path) -> str:
-    return str(Path(source).expanduser()) if looks_local(source) else str(source)
+    # absolute, because adapters name their base and are loaded from other folders
+    return str(Path(source).expanduser().resolve()) if looks_local(source) else str(source)
 
 
 def _name(source: str | Path | PreTrainedTokenizerBase) -> str:

@@ -131,6 +131,16 @@ class Front(Sequence[Point]):
         answers = {point.id: point.generate(prompts, **options) for point in self.points}
         return DataFrame(answers, index=Index([str(p) for p in prompts], name="prompt"))
 
+    def soup(self, shares: Mapping[str, float | int], *, to: str | Path | None = None) -> Point:
+        """Return the mean of some points' models, ``{id: share}`` with shares that sum to 1, as a point with files.
+
+        Exact in the product B·A. Its values are NaN: value it before it is compared. Files go to `to`, by default
+        beside the points'.
+        """
+        from moalign.fronts._soup import soup
+
+        return soup([self.point(id) for id in shares], shares, None if to is None else Path(to))
+
     def to_frame(self) -> "DataFrame":
         """Return one row per point, dominated ones last and marked in the column ``front``."""
         from pandas import DataFrame

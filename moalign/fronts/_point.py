@@ -37,7 +37,7 @@ class Point:
         """Return (model, tokenizer): the model in evaluation mode, an adapter on top of its base."""
         from moalign.fronts._files import load_model
 
-        return load_model(self._files())
+        return load_model(self.files())
 
     def generate(
         self,
@@ -69,9 +69,10 @@ class Point:
         """
         from moalign.fronts._files import export_model
 
-        return export_model(self._files(), Path(directory), merge=merge)
+        return export_model(self.files(), Path(directory), merge=merge)
 
-    def _files(self) -> Path:
+    def files(self) -> Path:
+        """Return the directory of the point's adapter or model."""
         if self.path is None:
             raise RunError(f"point `{self.id}` has no files: its front was not made by a run; load the run instead.")
         if not self.path.is_dir():

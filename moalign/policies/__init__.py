@@ -9,7 +9,7 @@
 
 from moalign.policies.full import FullModel
 from moalign.policies.lora import LoraMembers
-from moalign.policies.peft_format import load_adapter, lora_options
+from moalign.policies.peft_format import load_adapter, lora_options, mix_adapters
 from moalign.policies.tabular import Tabular
 
-__all__ = ["FullModel", "LoraMembers", "Tabular", "load_adapter", "lora_options"]
+__all__ = ["FullModel", "LoraMembers", "Tabular", "load_adapter", "lora_options", "mix_adapters"]

@@ -15,7 +15,8 @@ from moalign.policies.batches import blocks, micro_batches
 from moalign.policies.checkpointing import checkpointable, checkpointed
 from moalign.policies.drawing import uniforms
 from moalign.policies.engines import generate
-from moalign.policies.scoring import ReadPrompts, can_read_prompts, completion_logits, cuts, output_layer, token_scores
+from moalign.policies.prompts import ReadPrompts, can_read_prompts, shared_prompts
+from moalign.policies.scoring import completion_logits, cuts, output_layer, token_scores
 from moalign.policies.stacked import StackedMembers, positions
 from moalign.records import START, Couples, Need, Outputs, Requests, Rows, Samples, Snapshot, Stream
 
@@ -105,7 +106,14 @@ class ModelPolicy(StackedMembers):
                 prompt_mask=requests.prompt_mask[index],
                 temperature=requests.temperature[index],
             )
-            out = self._generate(wave, numbers[rows], at)
+            out = generate(
+                self.model,
+                wave,
+                numbers[rows],
+                acting=lambda members: self.acting(members, at),
+                pad_id=self.pad_id,
+                eos_ids=self.eos_ids,
+            )
             tokens[rows], mask[rows] = out.tokens, out.completion_mask
             logprobs[rows], finished[rows] = out.logprobs, out.finished
         return Samples(tokens, mask, logprobs, finished)
@@ -122,26 +130,15 @@ class ModelPolicy(StackedMembers):
                 if len(index):
                     yield index
 
-    def _generate(self, requests: Requests, numbers: Float[Tensor, "row token"], at: Snapshot | None) -> Samples:
-        return generate(
-            self.model,
-            requests,
-            numbers,
-            acting=lambda members: self.acting(members, at),
-            pad_id=self.pad_id,
-            eos_ids=self.eos_ids,
-        )
-
     def forward(self, rows: Rows, needs: frozenset[Need], *, at: Snapshot | None = None) -> Outputs:
-        """Return log-probabilities of the rows' tokens, and what else is needed, at each row's temperature."""
+        """Return log-probabilities of the rows' tokens, at their temperatures, and what else is needed; 0 if masked."""
         if Need.VALUES in needs and not self.value_heads:
             raise ConfigError("`needs` has VALUES but the policy has no value heads; build it with `value_heads`.")
         if len(rows) == 0:
             zero = torch.zeros(rows.tokens.shape, device=self.device)
             values = zero[..., None].expand(*zero.shape, self.value_heads) if Need.VALUES in needs else None
             return Outputs(zero, zero if Need.ENTROPY in needs else None, values)
-        member, real = rows.member.to(self.device), None
-        members, row, real = blocks(member)
+        members, row, real = blocks(rows.member.to(self.device))
         if self.together:
             parts = self._forward(rows, members, row, real, needs, at)
         else:
@@ -168,8 +165,9 @@ class ModelPolicy(StackedMembers):
         at: Snapshot | None,
     ) -> list[tuple[Int[Tensor, "_"], Outputs]]:
         """Score blocks of rows in stretches of similar length, each with its rows' numbers (past the end: filler)."""
-        many, width = len(members), rows.tokens.shape[1]
-        lengths = rows.completion_mask.to(self.device)[row].sum(2)
+        many = len(members)
+        mask = rows.completion_mask.to(self.device)
+        lengths = mask[row].sum(2)
         order = lengths.argsort(dim=1, stable=True)
         row, real, lengths = row.gather(1, order), real.gather(1, order), lengths.gather(1, order).amax(0).clamp(min=1)
         flat = row.flatten()
@@ -200,10 +198,11 @@ class ModelPolicy(StackedMembers):
                     logits, tokens[part, :length], temperature[part], entropy=Need.ENTROPY in needs
                 )
                 values = self._values(hidden, members, at) if Need.VALUES in needs else None
+                seen = mask[part]
                 outputs = Outputs(
-                    widened(logprobs, width),
-                    None if entropy is None else widened(entropy, width),
-                    None if values is None else widened(values, width),
+                    placed(logprobs, seen),
+                    None if entropy is None else placed(entropy, seen),
+                    None if values is None else placed(values, seen),
                 )
                 parts.append((part.masked_fill(~real[:, start:stop].flatten(), len(rows)), outputs))
         return parts
@@ -219,29 +218,11 @@ class ModelPolicy(StackedMembers):
         return torch.baddbmm(bias[:, None], x, weight).view(*hidden.shape[:2], -1)
 
 
-def widened(x: Float[Tensor, "row token *rest"], width: int) -> Float[Tensor, "row width *rest"]:
-    """Append columns of zeros up to `width`."""
-    return torch.cat([x, x.new_zeros(len(x), width - x.shape[1], *x.shape[2:])], dim=1)
+def placed(x: Float[Tensor, "row token *rest"], mask: Bool[Tensor, "row width"]) -> Float[Tensor, "row width *rest"]:
+    """Append columns up to the mask's width, and set to 0 what is masked.
 
-
-def shared_prompts(
-    tokens: Int[Tensor, "row prompt_token"], mask: Bool[Tensor, "row prompt_token"], row: Int[Tensor, "block slot"]
-) -> tuple[Int[Tensor, "prompt"], Int[Tensor, "block slot"]] | None:
-    """Return a row of each different prompt, in equal blocks, and each slot's prompt; None if that saves little.
-
-    >>> tokens = torch.tensor([[5], [6], [5], [6]])
-    >>> shared_prompts(tokens, torch.ones(4, 1, dtype=torch.bool), torch.tensor([[0, 1, 2, 3]]))
-    (tensor([0, 1]), tensor([[0, 1, 0, 1]]))
+    >>> placed(torch.tensor([[1.0, 2.0]]), torch.tensor([[True, False, False]]))
+    tensor([[1., 0., 0.]])
     """
-    flat = row.flatten()
-    block = torch.arange(len(row), device=row.device).repeat_interleave(row.shape[1])
-    lines = torch.cat([block[:, None], mask[flat].long(), tokens[flat].masked_fill(~mask[flat], 0)], dim=1)
-    different, which = torch.unique(lines, dim=0, return_inverse=True)
-    if 2 * len(different) > len(flat):
-        return None
-    first = torch.full((len(different),), len(flat), device=row.device)
-    first = first.scatter_reduce(0, which, torch.arange(len(flat), device=row.device), "amin")
-    _, grid, real = blocks(different[:, 0])
-    place = torch.empty_like(first)
-    place[grid[real]] = real.flatten().nonzero().squeeze(1)
-    return flat[first[grid.flatten()]], place[which].view(row.shape)
+    wide = torch.cat([x, x.new_zeros(len(x), mask.shape[1] - x.shape[1], *x.shape[2:])], dim=1)
+    return wide.masked_fill(~mask.view(*mask.shape, *[1] * (x.dim() - 2)), 0.0)

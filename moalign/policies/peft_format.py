@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -68,6 +69,7 @@ def load_adapter(path: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], float]:
     config = LoraConfig.from_pretrained(str(path))
     if not isinstance(config, LoraConfig):
         raise ConfigError(f"`path` holds a {config.peft_type} adapter ({path}); only LoRA adapters can be read.")
+    config.init_lora_weights = True  # how the adapter began does not matter any more
     options = lora_options(config)
     state = load_file(path / "adapter_model.safetensors")
     names = [key.removeprefix(PREFIX).removesuffix(".lora_A.weight") for key in state if key.endswith(".lora_A.weight")]
@@ -82,3 +84,18 @@ def scaling(r: int, alpha: float | int, rslora: bool) -> float:
     (2.0, 4.0)
     """
     return alpha / (r**0.5 if rslora else r)
+
+
+def mix_adapters(shares: Mapping[Path, float], to: Path) -> None:
+    """Write the soup of adapter directories, Σ share·scale·B·A, exactly, as one adapter of the ranks' sum."""
+    sources = [(load_adapter(path), share) for path, share in shares.items() if share]
+    layers = sources[0][0][0].keys()
+    factors = {
+        name: (
+            torch.cat([found[name][0] for (found, _), _ in sources]),
+            torch.cat([found[name][1] * (share * scale) for (found, scale), share in sources], dim=1),
+        )
+        for name in layers
+    }
+    base = LoraConfig.from_pretrained(str(next(iter(shares)))).base_model_name_or_path
+    save_adapter(to, factors, scale=1.0, base=base, targets=sorted(layers))

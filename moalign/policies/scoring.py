@@ -1,6 +1,5 @@
 """From rows to log-probabilities: one pass over a micro-batch that reads only the completions' positions."""
 
-import copy
 import inspect
 from collections.abc import Sequence
 from typing import Any
@@ -8,8 +7,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers import PreTrainedModel
 
 from moalign.errors import ConfigError
 
@@ -76,48 +74,6 @@ def completion_logits(
             **inputs(model, mask, mask.shape[1]),
         ).logits
     return logits, hidden.seen[0]
-
-
-class ReadPrompts:
-    """Prompts that are read once, with gradients, for all the completions that follow them.
-
-    Calling it returns the same as `completion_logits` for completions `tokens` of the prompts numbered `prompt`.
-    """
-
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        prompt_tokens: Int[Tensor, "prompt prompt_token"],
-        prompt_mask: Bool[Tensor, "prompt prompt_token"],
-    ):
-        self.model, self.mask = model, prompt_mask
-        self.cache = DynamicCache(config=model.config)
-        said = inputs(model, prompt_mask, prompt_mask.shape[1])
-        with Hidden(model) as hidden:
-            out = model(input_ids=prompt_tokens, past_key_values=self.cache, use_cache=True, logits_to_keep=1, **said)
-        self.logits, self.hidden = out.logits, hidden.seen[0]
-
-    def __call__(
-        self, prompt: Int[Tensor, "row"], tokens: Int[Tensor, "row token"]
-    ) -> tuple[Float[Tensor, "row token vocabulary"], Float[Tensor, "row token hidden"]]:
-        first, seen = self.logits[prompt], self.hidden[prompt]
-        new = tokens.shape[1] - 1
-        if new == 0:
-            return first, seen
-        cache = copy.copy(self.cache)
-        cache.layers = [copy.copy(layer) for layer in cache.layers]  # growing the copy leaves the prompts' own alone
-        cache.batch_select_indices(prompt)
-        mask = torch.cat([self.mask[prompt], self.mask.new_ones(len(tokens), new)], dim=1)
-        said = inputs(self.model, mask, new)
-        with Hidden(self.model) as hidden:
-            out = self.model(input_ids=tokens[:, :-1], past_key_values=cache, use_cache=True, **said)
-        return torch.cat([first, out.logits], dim=1), torch.cat([seen, hidden.seen[0]], dim=1)
-
-
-def can_read_prompts(model: PreTrainedModel) -> bool:
-    """Tell whether the model's cache is plain keys and values, which gradients can pass and rows can select."""
-    plain = (DynamicLayer, DynamicSlidingWindowLayer)
-    return all(type(layer) in plain for layer in DynamicCache(config=model.config).layers)
 
 
 def cuts(lengths: Sequence[int], *, before: int = 0, overhead: int = 256) -> list[tuple[int, int]]:

@@ -98,7 +98,7 @@ class Tabular(StackedMembers):
         return Samples(tokens.masked_fill(~mask, self.pad_id), mask, logprobs.masked_fill(~mask, 0.0), finished)
 
     def forward(self, rows: Rows, needs: frozenset[Need], *, at: Snapshot | None = None) -> Outputs:
-        """Return log-probabilities of the rows' tokens, and what else is needed, at each row's temperature."""
+        """Return log-probabilities of the rows' tokens, at their temperatures, and what else is needed; 0 if masked."""
         if Need.VALUES in needs and not self.value_heads:
             raise ConfigError("`needs` has VALUES but the policy has no value heads; build it with `value_heads`.")
         length, prompt = rows.tokens.shape[1], rows.prompt_tokens
@@ -109,7 +109,12 @@ class Tabular(StackedMembers):
         logits = self._rows_of("logits", rows.member, prompt, at)[:, :length]
         logprobs, entropy = token_scores(logits, rows.tokens, rows.temperature, entropy=Need.ENTROPY in needs)
         values = self._rows_of("values", rows.member, prompt, at)[:, :length] if Need.VALUES in needs else None
-        return Outputs(logprobs, entropy, values)
+        masked = ~rows.completion_mask
+        return Outputs(
+            logprobs.masked_fill(masked, 0.0),
+            None if entropy is None else entropy.masked_fill(masked, 0.0),
+            None if values is None else values.masked_fill(masked[..., None], 0.0),
+        )
 
     def mix(self, weights: Float[Tensor, "point member"], names: Sequence[str]) -> "Tabular":
         """Return new members whose logits, and values, are Σ w[k]·logits[k]."""

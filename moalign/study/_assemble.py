@@ -1,6 +1,7 @@
 """From a study to the objects that train: tokenizer, policy, environments, preferences."""
 
 from dataclasses import dataclass
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float
@@ -40,9 +41,7 @@ class Assembled:
 def assemble(study: "Study") -> Assembled:
     """Load the model and the data of a study that has been checked."""
     tokenizer = load_tokenizer(study.processing_class or study.model)
-    model = (
-        load_model(study.model) if isinstance(study.model, str) or hasattr(study.model, "__fspath__") else study.model
-    )
+    model = _model(study)
     objectives = tuple(sorted(study.objectives, key=lambda objective: objective.name))
     trained = tuple(objective for objective in objectives if objective.optimize)
     train, dev, test = datasets_of(study, tokenizer)
@@ -89,6 +88,14 @@ def datasets_of(study: "Study", tokenizer: Any) -> tuple[PromptSet, PromptSet, P
         load_prompts(study.eval_dataset, tokenizer=tokenizer),
         load_prompts(study.test_dataset, tokenizer=tokenizer),
     )
+
+
+def _model(study: "Study") -> Any:
+    """Return the base model on the device that trains: float32 on a CPU, the checkpoint's own type on a GPU."""
+    gpu = torch.cuda.is_available()
+    if not isinstance(study.model, str | PathLike):
+        return study.model
+    return load_model(study.model, dtype=None if gpu else torch.float32).to("cuda" if gpu else "cpu")
 
 
 def _policy(study: "Study", model: Any, tokenizer: Any) -> Policy:

@@ -111,3 +111,30 @@ def test_what_is_not_there(adapter_path, tmp_path):
     (copy / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": gone}))
     with pytest.raises(RunError, match=r"the base model `.*nowhere` of the adapter"):
         point(copy).load()
+
+
+def test_a_soup_is_the_mean_of_the_products(adapter_path, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    other = shutil.copytree(adapter_path, tmp_path / "other")
+    tensors = load_file(other / "adapter_model.safetensors")
+    generator = torch.Generator().manual_seed(3)
+    tensors = {name: torch.randn(t.shape, generator=generator) for name, t in tensors.items()}
+    save_file(tensors, other / "adapter_model.safetensors")
+    values = {"a": 1.0}
+    points = (
+        Point("x", values, {"a": 0.0}, {"a": 1.0}, path=adapter_path),
+        Point("y", values, {"a": 0.0}, {"a": 0.0}, path=other),
+    )
+    front = replace(Front.from_frame({"a": [1.0]}, ["a"]), points=points)
+    mixed = front.soup({"x": 0.25, "y": 0.75}, to=tmp_path / "soup")
+    assert mixed.kind == "soup" and mixed.preference == {"a": 0.25}
+
+    def merged(p):
+        return p.load()[0].merge_and_unload().state_dict()
+
+    parts, found = [merged(p) for p in points], merged(mixed)
+    for name in found:  # base + 0.25 dx + 0.75 dy = 0.25 (base + dx) + 0.75 (base + dy)
+        torch.testing.assert_close(found[name], 0.25 * parts[0][name] + 0.75 * parts[1][name], atol=1e-5, rtol=1e-5)
+    with pytest.raises(ConfigError, match="sum to 1"):
+        front.soup({"x": 0.5, "y": 0.75})

@@ -41,10 +41,6 @@ def plain_logprobs(model, rows):
     return out
 
 
-def masked(rows, x):
-    return torch.where(rows.completion_mask, x, 0.0)
-
-
 def test_is_a_policy(lora) -> None:
     policy: Policy = lora("a")
     assert {Need.LOGPROBS, Need.ENTROPY, Need.REFERENCE} <= policy.provides
@@ -57,7 +53,7 @@ def test_is_a_policy(lora) -> None:
 def test_member_is_pefts_forward_of_its_export(lora, batch, model, tmp_path) -> None:
     policy = lora("a", "b")
     rows = batch(policy, 0, 1, temperature=0.7)
-    ours = masked(rows, policy.forward(rows, LOGPROBS).logprobs)
+    ours = policy.forward(rows, LOGPROBS).logprobs
     model.save_pretrained(tmp_path / "base")
     for k, name in enumerate(policy.members):
         policy.save(name, tmp_path / name)
@@ -77,7 +73,7 @@ def test_merged_export(lora, batch, model, tmp_path) -> None:
     merged = AutoModelForCausalLM.from_pretrained(tmp_path)
     with torch.no_grad():
         expected = plain_logprobs(merged, rows)
-    assert_close(masked(rows, policy.forward(rows, LOGPROBS).logprobs), expected, atol=1e-5, rtol=0)
+    assert_close(policy.forward(rows, LOGPROBS).logprobs, expected, atol=1e-5, rtol=0)
 
 
 @PEFT
@@ -103,7 +99,7 @@ def test_start_is_the_base(lora, batch, model) -> None:
     rows = batch(policy, 0, 1)
     out = policy.forward(rows, LOGPROBS, at=START)
     with torch.no_grad():
-        assert_close(masked(rows, out.logprobs), plain_logprobs(model, rows), atol=1e-5, rtol=0)
+        assert_close(out.logprobs, plain_logprobs(model, rows), atol=1e-5, rtol=0)
     assert not out.logprobs.requires_grad
 
 
@@ -172,7 +168,8 @@ def test_stretches_of_similar_length_change_nothing(lora, batch, options) -> Non
     for name in ("logprobs", "entropy", "values"):
         one, other = getattr(whole, name), getattr(parts, name)
         assert one.shape == other.shape
-        assert_close(other[rows.completion_mask], one[rows.completion_mask], atol=1e-5, rtol=1e-5)
+        assert_close(other, one, atol=1e-5, rtol=1e-5)
+        assert not other[~rows.completion_mask].any()
 
 
 def test_entropy_is_of_the_tempered_distribution(lora, batch, model) -> None:
@@ -289,7 +286,7 @@ def test_soups_are_exact_in_the_product(lora, batch, model) -> None:
     assert_close(soup.tensors["value_head.weight"][0], (head[0] + head[1]) / 2)
     rows = batch(soup, 0, 1)
     with torch.no_grad():
-        out = masked(rows, soup.forward(rows, LOGPROBS).logprobs)
+        out = soup.forward(rows, LOGPROBS).logprobs
         for p in range(2):
             mine = rows.select((rows.member == p).nonzero().squeeze(1))
             change = {n: layer.weight + soup.product(n, one_hot[p]) for n, layer in policy.layers.items()}
