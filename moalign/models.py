@@ -69,8 +69,11 @@ def token_ids(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> tup
     return (eos_ids[0] if pad is None else int(pad)), eos_ids
 
 
-def check_model(source: str | Path) -> list[str]:
-    """Return what is wrong with a model, without reading its weights; an empty list means that it can be loaded."""
+def check_model(source: str | Path, *, tokenizer: bool = True) -> list[str]:
+    """Return what is wrong with a model, without reading its weights; an empty list means that it can be loaded.
+
+    Whether it has a tokenizer does not matter with `tokenizer=False`: there is one from elsewhere.
+    """
     path = Path(source).expanduser()
     if path.is_dir() and not (path / "config.json").exists():
         if (path / "adapter_config.json").exists():
@@ -87,7 +90,8 @@ def check_model(source: str | Path) -> list[str]:
     if path.is_dir() and not any(path.glob("*.safetensors")) and not any(path.glob("*.bin")):
         problems.append(f"`model` {source} has no weights (*.safetensors or *.bin); save the model there first.")
     try:
-        load_tokenizer(source)
+        if tokenizer:
+            load_tokenizer(source)
     except ConfigError as error:
         problems.append(f"{error} A tokenizer from elsewhere goes into `processing_class`.")
     return problems

@@ -8,7 +8,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, TypeVar
+from typing import Any, SupportsFloat, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -41,13 +41,19 @@ class Objective:
     isolate: bool = False  # in a process of its own, which can be killed even when it holds Python's lock
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise ConfigError(f"`name` of an objective must be text, not {self.name!r}.")
         for name in ("threshold", "timeout"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, float(getattr(self, name)))
+            value = getattr(self, name)
+            if value is not None:
+                if not _is_number(value):
+                    raise ConfigError(f"`{name}` of objective `{self.name}` must be a number, not {value!r}.")
+                object.__setattr__(self, name, float(value))
         if self.bounds is not None:
-            if len(self.bounds) != 2:
+            pair = tuple(self.bounds) if isinstance(self.bounds, Sequence) else ()
+            if len(pair) != 2 or not all(_is_number(value) for value in pair):
                 raise ConfigError(f"`bounds` of objective `{self.name}` must be (low, high), not {self.bounds!r}.")
-            object.__setattr__(self, "bounds", (float(self.bounds[0]), float(self.bounds[1])))
+            object.__setattr__(self, "bounds", (float(pair[0]), float(pair[1])))
 
     @property
     def sign(self) -> int:
@@ -82,6 +88,10 @@ class Objective:
             return f"{value:.4g}"
         decimals = max(0, 1 - math.floor(math.log10(stderr)))
         return f"{value:.{decimals}f} ± {stderr:.{decimals}f}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, SupportsFloat) and not isinstance(value, bool)
 
 
 def as_objectives(given: Any) -> tuple[Objective, ...]:

@@ -325,5 +325,12 @@ class PerMember:
         object.__setattr__(self, "values", tuple(float(v) for v in values))
 
 
+@dataclass(frozen=True)
+class Same:
+    """The value at another `path` of the same recipe, so that one setting is written once and both follow it."""
+
+    path: str
+
+
 Knob = SupportsFloat | Schedule | PerMember
 """A number that may be scheduled or set per member; a part that declares one gets a float or a ``[member]`` tensor."""

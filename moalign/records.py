@@ -324,4 +324,4 @@ Losses = Callable[[Rows], Float[Tensor, "member channel"]]
 
 def per_row(value: float | Float[Tensor, "member"], rows: Rows) -> float | Float[Tensor, "row"]:
     """Return a knob's value for each row: a number as it is, a ``[member]`` tensor looked up."""
-    return value[rows.member] if isinstance(value, Tensor) else value
+    return value.to(rows.member.device)[rows.member] if isinstance(value, Tensor) else value

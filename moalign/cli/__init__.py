@@ -27,7 +27,8 @@ def main() -> None:
     try:
         app()
     except MoalignError as error:
-        print(f"moalign: {type(error).__name__}:\n{error}", file=sys.stderr)
+        several = "\n" in str(error)
+        print(f"moalign: {type(error).__name__}\n{error}" if several else f"moalign: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
 

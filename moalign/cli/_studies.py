@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ def studies_in(file: Path) -> dict[str, "Study"]:
         raise ConfigError(
             f"`{file}` is not a file; give a Python file that defines a Study, e.g. studies/arithmetic.py."
         )
-    module_spec = importlib.util.spec_from_file_location(file.stem, file)
+    module_spec = importlib.util.spec_from_file_location(file.stem, file.resolve())
     if module_spec is None or module_spec.loader is None:
         raise ConfigError(f"`{file}` is not a Python file.")
     module = importlib.util.module_from_spec(module_spec)
@@ -29,7 +30,10 @@ def studies_in(file: Path) -> dict[str, "Study"]:
     folder = str(file.parent.resolve())
     if folder not in sys.path:
         sys.path.append(folder)
-    module_spec.loader.exec_module(module)
+    try:
+        module_spec.loader.exec_module(module)
+    except Exception as error:  # whatever the user's own code raises
+        raise ConfigError(f"`{file}`, line {_line(error, file)}: {type(error).__name__}: {error}") from error
     found = {name: value for name, value in vars(module).items() if isinstance(value, Study)}
     if not found:
         raise ConfigError(f"`{file}` defines no Study; write `study = Study(...)` at its top level.")
@@ -37,6 +41,14 @@ def studies_in(file: Path) -> dict[str, "Study"]:
     if len(set(names)) != len(names):
         raise ConfigError(f"`{file}` has two studies of one name ({', '.join(names)}); each needs its own directory.")
     return found
+
+
+def _line(error: Exception, file: Path) -> int | str:
+    """Return the line of `file` that an exception came through, or the one that cannot be parsed."""
+    if isinstance(error, SyntaxError):
+        return error.lineno or "?"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == file.resolve()]
+    return frames[-1].lineno or "?" if frames else "?"
 
 
 def with_settings(study: "Study", settings: Sequence[str]) -> "Study":

@@ -1,5 +1,6 @@
 """``moalign demo``: a trained front in under a minute, from the small model inside the package."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -21,11 +22,16 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
 ) -> None:
     """Train a small front on a CPU and show it: accuracy, brevity and clarity of a model that adds numbers."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # a second thread gains little here, and loses much on a busy machine
+    from moalign.cli._quiet import quiet
     from moalign.cli._results import show_results
+    from moalign.cli._together import continuable
     from moalign.demo import demo_study
 
+    quiet()
     study = demo_study(members=members, steps=steps, seed=seed)
-    study.run(out / study.name)
+    with continuable():
+        study.run(out / study.name)
     show_results(out, [study.name])
 
 

@@ -21,8 +21,10 @@ def export(
     merge: Annotated[bool, typer.Option("--merge", help="Merge the adapter into a copy of the base model.")] = False,
 ) -> None:
     """Write a point as a PEFT adapter, or merged into a full model, tokenizer included."""
+    from moalign.cli._quiet import quiet
     from moalign.study import load
 
+    quiet()
     written = load(run).front.point(point).export(to, merge=merge)
     typer.echo(f"wrote {written}")
 

@@ -34,18 +34,21 @@ def run(
 
     Prints each front and writes report.html into the main study's run directory. Run again to continue after a stop.
     """
+    from moalign.cli._quiet import quiet
     from moalign.cli._studies import select_studies
-    from moalign.cli._together import run_here, run_together
+    from moalign.cli._together import continuable, run_here, run_together
 
     if resume not in ("auto", "must", "never"):
         raise typer.BadParameter(f"must be auto, must or never, got {resume!r}.", param_hint="--resume")
+    quiet()
     studies = select_studies(study, only=only, settings=set)
-    for found in studies:
-        found.check()
-    if len(studies) == 1:
-        run_here(studies[0], out, resume=resume, report_to=report_to, events=events)
-    else:
-        run_together(study, studies, out, settings=set, resume=resume, report_to=report_to, jobs=jobs)
+    with continuable():
+        if len(studies) == 1:
+            run_here(studies[0], out, resume=resume, report_to=report_to, events=events)
+        else:
+            for found in studies:
+                found.check()
+            run_together(study, studies, out, settings=set, resume=resume, report_to=report_to, jobs=jobs)
     if events:
         return
     from moalign.cli._results import show_results

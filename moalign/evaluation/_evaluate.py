@@ -5,6 +5,8 @@ from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from moalign.errors import ConfigError
 from moalign.evaluation._evaluation import Evaluation, Sample
@@ -32,7 +34,7 @@ def evaluate(
     env: Scorer,
     *,
     prompts: int | None,
-    temperature: float,
+    temperature: float | Float[Tensor, "member"],
     max_new_tokens: int,
     seed: int,
     split: str,
@@ -41,8 +43,9 @@ def evaluate(
 ) -> Evaluation:
     """Return every member's scores on the first `prompts` prompts of `env` (None: all of them).
 
-    Temperature 0 is greedy. `batch` prompts are completed at a time, by all members together; it belongs to the
-    random numbers' key, as `seed` and `split` do. `on_progress(done, total)` counts prompts.
+    Temperature 0 is greedy; members may differ in it. `batch` prompts are completed at a time, by all members
+    together; it belongs to the random numbers' key, as `seed` and `split` do. `on_progress(done, total)` counts
+    prompts.
     """
     if split not in SPLITS:
         raise ConfigError(f"`split` is {split!r}; use one of {', '.join(SPLITS)}.")
@@ -73,9 +76,15 @@ def evaluate(
         scores=torch.cat(scores, dim=1),
         valid=torch.cat(valid, dim=1),
         split=split,
-        temperature=float(temperature),
+        temperature=_shared(temperature),
         samples=tuple(tuple(kept) for kept in samples),
     )
+
+
+def _shared(temperature: float | Float[Tensor, "member"]) -> float | None:
+    """Return the temperature that all members have, or None."""
+    each = set(temperature.tolist()) if isinstance(temperature, Tensor) else {float(temperature)}
+    return each.pop() if len(each) == 1 else None
 
 
 def _slice(prompts: Prompts, start: int, stop: int) -> Prompts:

@@ -37,7 +37,7 @@ class Evaluation:
     scores: Float[Tensor, "member prompt objective"]
     valid: Bool[Tensor, "member prompt objective"]  # False: the reward does not apply, timed out, or was NaN
     split: str = "test"
-    temperature: float = 1.0  # 0 is greedy
+    temperature: float | None = 1.0  # 0 is greedy; None: each member has its own
     samples: tuple[tuple[Sample, ...], ...] = ()  # a few per member, of the same prompts
 
     @property

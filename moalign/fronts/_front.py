@@ -40,6 +40,7 @@ class Front(Sequence[Point]):
     split: str = "test"
     prompts: int = 0  # per point
     temperature: float | None = None  # at which the points were valued; 0 is greedy
+    stopped: tuple[str, ...] = ()  # members that stopped in training: their loss was not finite
     measured: Measure | None = None  # hypervolume, with an error that knows what the points share
 
     def __post_init__(self) -> None:
@@ -213,6 +214,7 @@ class Front(Sequence[Point]):
             "hypervolume": None if measure is None else asdict(measure),
             "points": [point.record(root) for point in self.points],
             "dominated": [point.record(root) for point in self.dominated],
+            "stopped": list(self.stopped),
         }
 
     @staticmethod
@@ -231,6 +233,7 @@ class Front(Sequence[Point]):
             split=record["split"],
             prompts=record["prompts"],
             temperature=record["temperature"],
+            stopped=tuple(record.get("stopped", ())),
             measured=None if measure is None else _measure(measure),
         )
 

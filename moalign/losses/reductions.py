@@ -7,10 +7,12 @@ that are not trained weigh 0.
 from jaxtyping import Float
 from torch import Tensor
 
-from moalign.parts import register
+from moalign.errors import ConfigError
+from moalign.parts import Same, register
 from moalign.records import Credit, Rows
 
 Tokens = Float[Tensor, "row token"]
+LIMIT = Same("max_completion_length")
 
 
 @register("reduction", "token-mean", paper="yu2025dapo", test="tests/losses/test_reductions.py::test_by_hand")
@@ -30,8 +32,13 @@ def sequence_mean(rows: Rows, credit: Credit) -> Tokens:
 
 
 @register("reduction", "constant", paper="liu2025drgrpo", test="tests/losses/test_reductions.py::test_by_hand")
-def constant(rows: Rows, credit: Credit, *, length: int) -> Tokens:
-    """Weight every token 1 / (the member's rows · ``length``), whatever the completions' lengths (TRL's dr_grpo)."""
+def constant(rows: Rows, credit: Credit, *, length: int | Same = LIMIT) -> Tokens:
+    """Weight every token 1 / (the member's rows · ``length``), whatever the completions' lengths (TRL's dr_grpo).
+
+    In a recipe ``length`` follows `max_completion_length` unless a number is given.
+    """
+    if isinstance(length, Same):
+        raise ConfigError("`length` follows a recipe's `max_completion_length`; outside a recipe pass a number.")
     return _mask(rows) / (_kept(rows) * length)
 
 

@@ -23,7 +23,7 @@ def _sized(name: str, *, scale: bool, weighting: Any, changes: dict[str, Any]) -
             estimate=bind(group_relative, scale=scale), collapse=AtAdvantage(), rescale=bind(to_std, target=0.6)
         ),
         losses={"policy": PolicyLoss(), "kl": KL(beta=0.0)},
-        reduce=bind(constant, length=changes.get("max_completion_length", 256)),
+        reduce=bind(constant),
         weighting=weighting,
     )
     return with_options(recipe, changes)

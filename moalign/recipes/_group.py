@@ -31,12 +31,11 @@ def grpo(**changes: Any) -> Recipe:
 @register("recipe", "dr_grpo", paper="liu2025drgrpo", test=PINNED)
 def dr_grpo(**changes: Any) -> Recipe:
     """Dr. GRPO: advantages only centred, token losses summed over a constant; no bias by difficulty or length."""
-    length = changes.get("max_completion_length", 256)
     recipe = Recipe(
         name="dr_grpo",
         credit=CreditPipeline(estimate=bind(group_relative, scale=False), collapse=AtReward()),
         losses={"policy": PolicyLoss(bounds=bind(constant_bounds, epsilon=0.2)), "kl": KL(beta=0.0)},
-        reduce=bind(constant, length=length),
+        reduce=bind(constant),
     )
     return with_options(recipe, changes)
 

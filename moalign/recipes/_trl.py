@@ -6,7 +6,7 @@ from typing import Any
 
 from moalign.credit import CreditPipeline, trl_normalize_then_sum, trl_sum_then_normalize
 from moalign.errors import ConfigError
-from moalign.losses import KL, PolicyLoss, constant, constant_bounds, sequence_mean, token_mean
+from moalign.losses import KL, PolicyLoss, constant_bounds, k3_ratio
 from moalign.optimizers.steps import AdamW
 from moalign.parts import Knob, Linear, bind
 from moalign.rollouts.collect import Sample
@@ -16,12 +16,13 @@ from moalign.weighting import RewardWeights
 
 TAKEN = {
     "learning_rate": "learning_rate",
-    "lr_scheduler_type": "learning_rate: linear or constant",
+    "lr_scheduler_type": "learning_rate: linear, constant or constant_with_warmup",
     "warmup_steps": "learning_rate: share of the steps",
-    "max_steps": "steps; must be given, a recipe does not know the data's length",
+    "max_steps": "steps × num_iterations; must be given, a recipe does not know the data's length",
     "per_device_train_batch_size": "prompts_per_step",
     "gradient_accumulation_steps": "prompts_per_step",
     "generation_batch_size": "prompts_per_step × num_generations",
+    "optim": "update.rule: adamw_torch or adamw_torch_fused",
     "steps_per_generation": "must equal gradient_accumulation_steps: one optimizer step per batch and pass",
     "num_generations": "num_generations",
     "max_completion_length": "max_completion_length",
@@ -50,18 +51,20 @@ BESIDE = frozenset(
     """output_dir logging_strategy logging_steps logging_first_step log_on_each_node logging_nan_inf_filter log_level
     log_level_replica disable_tqdm report_to run_name project trackio_space_id trackio_bucket_id trackio_static_space_id
     eval_strategy eval_steps eval_delay per_device_eval_batch_size eval_on_start save_strategy save_steps
-    save_total_limit save_only_model save_on_each_node enable_jit_checkpoint push_to_hub hub_token hub_model_id hub_strategy
-    hub_private_repo hub_always_push hub_revision bf16 fp16 tf32 bf16_full_eval fp16_full_eval gradient_checkpointing
+    save_total_limit save_only_model save_on_each_node enable_jit_checkpoint push_to_hub hub_token hub_model_id
+    hub_strategy hub_private_repo hub_always_push hub_revision bf16 fp16 tf32 bf16_full_eval fp16_full_eval gradient_checkpointing
     gradient_checkpointing_kwargs activation_checkpointing activation_checkpointing_kwargs use_cache use_cpu
     dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor
     accelerator_config average_tokens_across_devices remove_unused_columns num_train_epochs use_liger_kernel
     torch_compile num_generations_eval log_completions log_multimodal num_completions_to_print log_unique_prompts
-    log_completions_hub_repo optim ddp_timeout skip_memory_metrics pad_to_multiple_of local_rank do_train do_eval
-    disable_dropout debug include_for_metrics generation_batch_size""".split()
+    log_completions_hub_repo ddp_timeout skip_memory_metrics pad_to_multiple_of local_rank do_train do_eval
+    disable_dropout debug include_for_metrics""".split()
 )
 """Fields that say where logs go or how memory is used; they change no number that a recipe is about."""
 
-REDUCTIONS = {"grpo": "sequence_mean", "bnpo": "token_mean", "dapo": "token_mean", "dr_grpo": "constant"}
+SCHEDULES = ("linear", "constant", "constant_with_warmup")
+OPTIMIZERS = ("adamw_torch", "adamw_torch_fused")
+REDUCTIONS = {"grpo": "sequence-mean", "bnpo": "token-mean", "dapo": "token-mean", "dr_grpo": "constant"}
 
 
 def from_trl(config: Any, *, reward_names: list[str] | None = None, **changes: Any) -> Recipe:
@@ -74,24 +77,20 @@ def from_trl(config: Any, *, reward_names: list[str] | None = None, **changes: A
     problems += _unsupported_values(config, reward_names)
     if problems:
         raise ConfigError("from_trl: " + " ".join(problems))
-    rows = config.per_device_train_batch_size * config.gradient_accumulation_steps
     recipe = Recipe(
         name="trl",
         collect=Sample(mask_truncated=config.mask_truncated_completions),
         credit=_credit(config),
-        losses={
-            "policy": _policy(config),
-            "kl": KL("k3_ratio" if config.use_bias_correction_kl else "k3", config.beta),
-        },
-        reduce=_reduction(config),
+        losses=_losses(config),
+        reduce=REDUCTIONS[config.loss_type],
         weighting=RewardWeights(weights=_weights(config, reward_names)),
         update=Descent(
             rule=AdamW(config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay),
             passes=config.num_iterations,
             max_grad_norm=config.max_grad_norm,
         ),
-        steps=config.max_steps,
-        prompts_per_step=rows // config.num_generations,
+        steps=config.max_steps // config.num_iterations,
+        prompts_per_step=config.generation_batch_size // config.num_generations,
         num_generations=config.num_generations,
         max_completion_length=config.max_completion_length,
         temperature=config.temperature,
@@ -119,20 +118,24 @@ def _refusal(name: str, value: Any) -> str:
 
 
 def _unsupported_values(config: Any, reward_names: list[str] | None) -> list[str]:
-    schedule = getattr(config.lr_scheduler_type, "value", config.lr_scheduler_type)
+    schedule, optimizer = _plain(config.lr_scheduler_type), _plain(config.optim)
     problems = []
     if config.loss_type not in REDUCTIONS:
         problems.append(f"`loss_type={config.loss_type!r}` must be one of {', '.join(REDUCTIONS)}.")
-    if schedule not in ("linear", "constant", "constant_with_warmup"):
-        problems.append(f"`lr_scheduler_type={schedule!r}` must be linear, constant or constant_with_warmup.")
+    if schedule not in SCHEDULES:
+        problems.append(f"`lr_scheduler_type={schedule!r}` must be one of {', '.join(SCHEDULES)}.")
+    if optimizer not in OPTIMIZERS:
+        problems.append(f"`optim={optimizer!r}` must be one of {', '.join(OPTIMIZERS)}.")
     if config.max_steps < 1:
+        problems.append(f"`max_steps` must be at least 1, got {config.max_steps}: a recipe does not know epochs.")
+    if config.max_steps % config.num_iterations:
         problems.append(
-            f"`max_steps` must be at least 1, got {config.max_steps}: a recipe does not know epochs."
+            f"`max_steps` must be a multiple of `num_iterations={config.num_iterations}`: of whole batches."
         )
+    if config.num_iterations > 1 and schedule != "constant":
+        problems.append("`num_iterations` above 1 needs `lr_scheduler_type='constant'`: a batch has one rate.")
     if config.steps_per_generation != config.gradient_accumulation_steps:
-        problems.append(
-            "`steps_per_generation` must equal `gradient_accumulation_steps`: one step per batch."
-        )
+        problems.append("`steps_per_generation` must equal `gradient_accumulation_steps`: one step per batch.")
     if config.loss_type == "bnpo" and config.gradient_accumulation_steps != 1:
         problems.append("`loss_type='bnpo'` normalises per accumulation step; set `gradient_accumulation_steps=1`.")
     if config.reward_weights is not None and len(reward_names or []) != len(config.reward_weights):
@@ -146,19 +149,11 @@ def _credit(config: Any) -> CreditPipeline:
     return trl_sum_then_normalize(scale_rewards=config.scale_rewards)
 
 
-def _policy(config: Any) -> PolicyLoss:
+def _losses(config: Any) -> dict[str, Any]:
     bounds = bind(constant_bounds, epsilon=config.epsilon, epsilon_high=config.epsilon_high)
-    return PolicyLoss(ratio=config.importance_sampling_level, bounds=bounds)
-
-
-def _penalty(config: Any) -> KL:
-    return KL("k3-ratio" if config.use_bias_correction_kl else "k3", beta=config.beta)
-
-
-def _reduction(config: Any) -> Any:
-    if config.loss_type == "dr_grpo":
-        return bind(constant, length=config.max_completion_length)
-    return bind({"sequence_mean": sequence_mean, "token_mean": token_mean}[REDUCTIONS[config.loss_type]])
+    policy = PolicyLoss(ratio=config.importance_sampling_level, bounds=bounds)
+    divergence = bind(k3_ratio, ratio=policy.ratio) if config.use_bias_correction_kl else "k3"
+    return {"policy": policy, "kl": KL(divergence, beta=config.beta)}
 
 
 def _weights(config: Any, reward_names: list[str] | None) -> Mapping[str, float]:
@@ -166,9 +161,13 @@ def _weights(config: Any, reward_names: list[str] | None) -> Mapping[str, float]
 
 
 def _learning_rate(config: Any) -> Knob:
-    schedule = getattr(config.lr_scheduler_type, "value", config.lr_scheduler_type)
-    end = 0.0 if schedule == "linear" else config.learning_rate
-    warmup = min(1.0, config.warmup_steps if config.warmup_steps < 1 else config.warmup_steps / config.max_steps)
-    if end == config.learning_rate and not warmup:
+    schedule = _plain(config.lr_scheduler_type)
+    if schedule == "constant":  # ignores `warmup_steps`, as there
         return config.learning_rate
-    return Linear(config.learning_rate, end, warmup=warmup)
+    end = 0.0 if schedule == "linear" else config.learning_rate
+    return Linear(config.learning_rate, end, warmup=config.get_warmup_steps(config.max_steps) / config.max_steps)
+
+
+def _plain(value: Any) -> Any:
+    """Return the value of an enum's member."""
+    return getattr(value, "value", value)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -109,6 +109,8 @@ class Sample:
 @dataclass(frozen=True)
 class Pairs:
     """Take `chosen` and `rejected` from the data: groups of two rows, the chosen one first."""
+
+    columns: ClassVar[tuple[str, ...]] = ("chosen", "rejected")  # of the data; checked before training
 
     def __call__(self, policy: Policy, env: Environment, state: State, now: Any) -> tuple[Rows, State]:
         return _from_examples(policy, env, now, per_prompt=2), state

@@ -12,8 +12,6 @@ from moalign.parts import look_up_names, part, register
 from moalign.records import Environment, Policy, Rows, State
 from moalign.rollouts.collect import Sample
 
-METRICS = ("length", "token-efficiency")
-
 
 @register(
     "collector",
@@ -38,15 +36,14 @@ class GFPO:
         look_up_names(self)
         if self.retain < 1:
             raise ConfigError(f"`retain` must be at least 1, got {self.retain}.")
-        if self.metric not in METRICS:
-            raise ConfigError(f"`metric` must be one of {', '.join(METRICS)}, got {self.metric!r}.")
+        if self.metric not in ("length", "token-efficiency"):
+            raise ConfigError(f"`metric` must be 'length' or 'token-efficiency', got {self.metric!r}.")
 
     def __call__(self, policy: Policy, env: Environment, state: State, now: Any) -> tuple[Rows, State]:
         rows, state = self.inner(policy, env, state, now)
         score, kept = rows.grid(self._score(rows, state, now))
-        order = score.masked_fill(~kept, -torch.inf).argsort(dim=2, descending=True, stable=True)
-        place = order.argsort(dim=2)  # 0 is the group's best
-        return replace(rows, keep=rows.keep & (rows.flat(place.float()) < self.retain)), state
+        best_first = score.masked_fill(~kept, -torch.inf).argsort(dim=2, descending=True, stable=True)
+        return replace(rows, keep=rows.keep & (rows.flat(best_first.argsort(dim=2).float()) < self.retain)), state
 
     def _score(self, rows: Rows, state: State, now: Any) -> Float[Tensor, "row"]:
         length = rows.completion_mask.sum(dim=1).float()

@@ -74,17 +74,34 @@ class RunDirectory:
         if not exists:
             write_json(self.spec_path, new)
             return False
-        changed = differences(self.spec, new)
-        if changed:
+        try:
+            self.refuse_other(new)
+        except RunError:
             self.close()
+            raise
+        for left in list(self.checkpoints.glob(".writing-*")):  # a kill while saving leaves these
+            shutil.rmtree(left, ignore_errors=True)
+        return True
+
+    def refuse_other(self, spec: Mapping[str, Any]) -> None:
+        """Raise `RunError` with the differences when this is the run of another spec; a new directory is nobody's."""
+        if not self.spec_path.exists():
+            return
+        changed = differences(self.spec, json.loads(json.dumps(plain(spec))))
+        if changed:
             more = [f"and {len(changed) - SHOWN} more"] if len(changed) > SHOWN else []
             lines = "\n".join(f"- {line}" for line in changed[:SHOWN] + more)
             raise RunError(
                 f"`{self.path}` is the run of another study; choose another directory. It differs in\n{lines}"
             )
-        for left in list(self.checkpoints.glob(".writing-*")):  # a kill while saving leaves these
-            shutil.rmtree(left, ignore_errors=True)
-        return True
+
+    def discard(self) -> None:
+        """Undo the `create` of a run in which nothing has been written yet."""
+        for path in (self.spec_path, self.status_path, self.path / "lock"):
+            path.unlink(missing_ok=True)
+        self.close()
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
 
     def _take_lock(self) -> None:
         lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)

@@ -1,17 +1,23 @@
 """From a study to the objects that train: tokenizer, policy, environments, preferences."""
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+import torch
 from jaxtyping import Float
+from peft import LoraConfig
 from torch import Tensor
 
 from moalign.data import PromptSet, load_prompts, split
 from moalign.errors import ConfigError, StudyError
 from moalign.models import load_model, load_tokenizer, token_ids
 from moalign.objectives import Objective, setting
+from moalign.parts import check_names
 from moalign.policies import FullModel, LoraMembers
+from moalign.policies.peft_format import lora_options
 from moalign.records import Need, Policy, Setting
 from moalign.rewards import Scorer
 from moalign.rollouts.environment import TextEnvironment
@@ -40,7 +46,7 @@ class Assembled:
 
 def assemble(study: "Study") -> Assembled:
     """Load the model and the data of a study that has been checked."""
-    tokenizer = load_tokenizer(study.processing_class or study.model)
+    tokenizer = load_tokenizer(_tokenizer_source(study))
     model = _model(study)
     objectives = tuple(sorted(study.objectives, key=lambda objective: objective.name))
     trained = tuple(objective for objective in objectives if objective.optimize)
@@ -90,6 +96,29 @@ def datasets_of(study: "Study", tokenizer: Any) -> tuple[PromptSet, PromptSet, P
     )
 
 
+def lora_config(given: Any) -> LoraConfig | None:
+    """Return a study's `peft_config` as PEFT's own, a dict's fields filled in; None for the default and "full"."""
+    if given is None or (isinstance(given, str) and given == "full"):
+        return None
+    if isinstance(given, Mapping):
+        known = [field.name for field in dataclasses.fields(LoraConfig) if field.init]
+        try:
+            check_names(given, known, "peft_config")
+            given = LoraConfig(**given)
+        except (TypeError, ValueError) as error:
+            raise error if isinstance(error, ConfigError) else ConfigError(f"`peft_config`: {error}") from error
+    if not isinstance(given, LoraConfig):
+        raise ConfigError(f"`peft_config` must be a LoraConfig, a dict of its fields, None or 'full', got {given!r}.")
+    lora_options(given)  # refuses what members cannot do
+    return given
+
+
+def _tokenizer_source(study: "Study") -> Any:
+    if study.processing_class is not None:
+        return study.processing_class
+    return study.model if isinstance(study.model, str | PathLike) else study.model.name_or_path
+
+
 def _model(study: "Study") -> Any:
     """Return the base model on the device that trains: float32 on a CPU, the checkpoint's own type on a GPU."""
     gpu = torch.cuda.is_available()
@@ -110,12 +139,14 @@ def _policy(study: "Study", model: Any, tokenizer: Any) -> Policy:
         "micro_rows": study.micro_rows,
         "tokenizer": tokenizer,
     }
+    lora = lora_config(study.peft_config)
+    policy: Policy
     if study.peft_config == "full":
-        return FullModel(model, **common)
-    if study.peft_config is None:
+        policy = FullModel(model, **common)
+    elif lora is None:
         policy = LoraMembers(model, seed=study.seed, **common)
     else:
-        policy = LoraMembers.from_peft(model, study.peft_config, seed=study.seed, **common)
+        policy = LoraMembers.from_peft(model, lora, seed=study.seed, **common)
     missing = study.recipe.needs - policy.provides - {Need.REFERENCE, Need.GRAM}
     if missing:
         wanted = ", ".join(sorted(need.name.lower() for need in missing))

@@ -1,16 +1,12 @@
 """Check a study before anything is trained: every error at once, and what the run will take."""
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from moalign.data import check_dataset
-from moalign.errors import MoalignError, StudyError, nearest
-from moalign.models import check_model
-from moalign.objectives import check_reference, problems
+from moalign.errors import StudyError
 from moalign.records import Need
-from moalign.study._preferences import preference_problems
-from moalign.training.recipe import Recipe, knobs
+from moalign.study._problems import MISSING, find_problems
+from moalign.study._suggest import suggested
 
 if TYPE_CHECKING:
     from moalign.study._study import Study
@@ -39,56 +35,11 @@ class Plan:
 def check(study: "Study") -> Plan:
     """Return the plan of a study; raise `StudyError` with every problem found."""
     found = find_problems(study)
+    if found == [MISSING]:  # everything else is there to show where the base model stands
+        found = [f"{MISSING} {suggested(study)}"]
     if found:
         raise StudyError(found)
     return plan(study)
-
-
-def find_problems(study: "Study") -> list[str]:
-    """Return everything that is wrong with a study, one sentence each."""
-    names = [objective.name for objective in study.trained()]
-    found: list[str] = []
-    if not isinstance(study.name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", study.name):
-        found.append(f"`name` names a directory: letters, digits, '.', '_' and '-', got {study.name!r}.")
-    found += problems(study.objectives)
-    found += check_reference(study.objectives, study.reference_point)
-    found += preference_problems(study.preferences, names, study.members)
-    found += _recipe_problems(study)
-    if study.engine != "transformers":
-        found.append(f"`engine` must be 'transformers', got {study.engine!r}.")
-    for name in ("eval_prompts", "save_steps", "save_total_limit"):
-        value = getattr(study, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            found.append(f"`{name}` must be an integer of at least 1, got {value!r}.")
-    if isinstance(study.model, str) or hasattr(study.model, "__fspath__"):
-        found += check_model(study.model)
-    for field in ("train_dataset", "eval_dataset", "test_dataset"):
-        source = getattr(study, field)
-        if source is not None:
-            found += [f"`{field}`: {problem}" for problem in check_dataset(source)]
-        elif field == "train_dataset":
-            found.append("`train_dataset` is missing; give a file, a directory, a hub id or a list of dicts.")
-    if (study.eval_dataset is None) != (study.test_dataset is None):
-        found.append("give both `eval_dataset` and `test_dataset`, or neither for a split of the training prompts.")
-    return found
-
-
-def _recipe_problems(study: "Study") -> list[str]:
-    recipe = study.recipe
-    if isinstance(recipe, str):
-        from moalign.recipes import RECIPES
-
-        return [f"`recipe`: no recipe is called `{recipe}`{nearest(recipe, RECIPES)}"]
-    if not isinstance(recipe, Recipe):
-        return [f"`recipe` must be a Recipe or the name of one, got {type(recipe).__name__}."]
-    found = []
-    if study.peft_config == "full" and study.members != 1:
-        found.append(f"`members` must be 1 when peft_config='full' trains one whole model, got {study.members}.")
-    try:
-        knobs(recipe, study.members)
-    except MoalignError as error:
-        found.append(f"`recipe`: {error}")
-    return found
 
 
 def plan(study: "Study") -> Plan:

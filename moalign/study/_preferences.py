@@ -36,6 +36,9 @@ def preference_problems(preferences: Any, names: Sequence[str], members: Any) ->
             for name in preference
             if name not in names
         ]
+        if not all(isinstance(value, int | float) for value in preference.values()):
+            problems.append(f"`preferences[{i}]` must map objectives to numbers, got {dict(preference)!r}.")
+            continue
         total = math.fsum(preference.values())
         if any(not 0 <= value <= 1 for value in preference.values()) or abs(total - 1) > 1e-6:
             problems.append(f"`preferences[{i}]` is off the simplex (sum {total:g}); entries are ≥ 0 and sum to 1.")

@@ -1,28 +1,20 @@
 """What a person and their trackers see while a study runs: a bar with the hypervolume, callbacks, logs."""
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from moalign.fronts import Front
 from moalign.runs import RunDirectory
+from moalign.study._lines import progress_bars
 
 if TYPE_CHECKING:
     from moalign.study._study import Study
 
 log = logging.getLogger("moalign")
-
-COLUMNS = (
-    TextColumn("{task.description}"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TimeElapsedColumn(),
-    TimeRemainingColumn(),
-    TextColumn("{task.fields[note]}"),
-)
 
 
 class Progress:
@@ -39,9 +31,10 @@ class Progress:
     ):
         self.study = study
         self.on_step = on_step
-        self.bar = Bar(*COLUMNS, console=Console(stderr=True), disable=on_step is not None)
+        self.bar = progress_bars() if on_step is None else Bar(disable=True)
         self.events = events(study, directory, report_to=report_to, callbacks=callbacks)
         self.task: Any = None
+        self.stage = "training"
 
     def __enter__(self) -> "Progress":
         self.bar.start()
@@ -66,14 +59,22 @@ class Progress:
         if self.events is not None:
             self.events.step(record)
 
-    def valuing(self, split: str, members: int) -> None:
-        total = self.study.eval_prompts * members
-        self.task = self.bar.add_task(f"{self.study.name}: {split} prompts", total=total, note="completions")
+    def saved(self, step: int) -> None:
+        if self.events is not None:
+            self.events.saved()
+
+    def valuing(self, split: str) -> None:
+        self.stage = f"{split} prompts"
+        self.task = self.bar.add_task(f"{self.study.name}: {self.stage}", total=self.study.eval_prompts, note="")
 
     def valued(self, done: int, total: int) -> None:
         self.bar.update(self.task, completed=done, total=total)
         if self.on_step is not None:
-            self.on_step({"stage": self.bar.tasks[-1].description.split(": ")[-1], "done": done, "total": total})
+            self.on_step({"stage": self.stage, "done": done, "total": total})
+
+    def valued_all(self, front: Front) -> None:
+        if self.events is not None:
+            self.events.valued(front)
 
 
 def events(
@@ -88,12 +89,15 @@ def events(
 
 
 class Events:
-    """Drive `TrainerCallback`s: on_train_begin, on_step_end, on_log, on_save and on_train_end."""
+    """Drive `TrainerCallback`s: on_train_begin, on_step_end, on_log, on_save, on_evaluate and on_train_end.
+
+    They watch: what they set in `control` is not read.
+    """
 
     def __init__(self, study: "Study", directory: RunDirectory, names: list[str], callbacks: Sequence[Any]):
         from transformers import TrainerControl, TrainerState, TrainingArguments
         from transformers.integrations import get_reporting_integration_callbacks
-        from transformers.trainer_callback import CallbackHandler
+        from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback
 
         self.arguments = TrainingArguments(
             output_dir=str(directory.path),
@@ -104,22 +108,38 @@ class Events:
         )
         self.state, self.control = TrainerState(), TrainerControl()
         trackers = [tracker() for tracker in get_reporting_integration_callbacks(names)]
-        self.handler = CallbackHandler([*trackers, *callbacks], None, study.processing_class, None, None)
-        self.save_steps = study.save_steps
+        everyone = [DefaultFlowCallback, *trackers, *callbacks]
+        self.handler = CallbackHandler(everyone, None, study.processing_class, None, None)
+        self.begun = False
 
     def begin(self, start: int, total: int) -> None:
+        self.begun = True
         self.state.global_step, self.state.max_steps = start, total
         self.handler.on_train_begin(self.arguments, self.state, self.control)
 
     def step(self, record: dict[str, Any]) -> None:
         self.state.global_step = int(record["step"]) + 1
         self.handler.on_step_end(self.arguments, self.state, self.control)
-        self.handler.on_log(self.arguments, self.state, self.control, flat(record))
-        if self.state.global_step % self.save_steps == 0:
-            self.handler.on_save(self.arguments, self.state, self.control)
+        logs = flat(record)
+        self.state.log_history.append({**logs, "step": self.state.global_step})
+        self.handler.on_log(self.arguments, self.state, self.control, logs)
+
+    def saved(self) -> None:
+        self.handler.on_save(self.arguments, self.state, self.control)
+
+    def valued(self, front: Front) -> None:
+        """Report what the front is worth: its hypervolume, and the best value of each objective."""
+        metrics: dict[str, float] = {"eval/points": float(len(front)), "eval/hypervolume": front.hypervolume().value}
+        for o in front.objectives:
+            known = [p.values[o.name] for p in front if not math.isnan(p.values[o.name])]
+            if known:
+                metrics[f"eval/{o.name}"] = max(known) if o.maximize else min(known)
+        self.handler.on_evaluate(self.arguments, self.state, self.control, metrics)
+        self.handler.on_log(self.arguments, self.state, self.control, metrics)
 
     def end(self) -> None:
-        self.handler.on_train_end(self.arguments, self.state, self.control)
+        if self.begun:
+            self.handler.on_train_end(self.arguments, self.state, self.control)
 
 
 def flat(record: dict[str, Any]) -> dict[str, float]:

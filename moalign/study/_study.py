@@ -29,13 +29,15 @@ class Study:
         members: how many policies are trained together.
         preferences: ``"simplex"`` spreads them evenly, corners included; or a list of dicts; or a `Simplex`.
         reference_point: of the hypervolume, by objective, in the objectives' own units.
-        peft_config: a `peft.LoraConfig` or its fields; None is rank 8 on every linear layer; "full" trains a whole model.
+        peft_config: a `peft.LoraConfig` or its fields; None is rank 8 on every linear layer; "full" trains a whole
+            model.
         processing_class: the tokenizer; None loads the model's.
         engine: what samples; "transformers".
         seed: of everything random.
         eval_prompts: how many dev and test prompts value each member.
         save_steps: steps between checkpoints; a kill loses at most so many.
         save_total_limit: checkpoints kept.
+        save_rollouts: groups of completions kept of each member at every checkpoint, to read; 0 keeps none.
         micro_rows: rows of one forward and backward pass; None: a member's whole batch.
 
     >>> from moalign.study import Study
@@ -62,6 +64,7 @@ class Study:
     eval_prompts: int = 1024
     save_steps: int = 20
     save_total_limit: int = 2
+    save_rollouts: int = 2
     micro_rows: int | None = None
 
     def __post_init__(self) -> None:
@@ -109,7 +112,7 @@ class Study:
             output_dir: the run directory; default ``runs/<name>``.
             resume: "auto" starts or continues, "must" only continues, "never" only starts.
             report_to: trackers through their libraries: "tensorboard", "wandb", "trackio", a list of them, or "none".
-            callbacks: `transformers.TrainerCallback`s.
+            callbacks: `transformers.TrainerCallback`s; they watch, and cannot stop the run.
             on_step: called with each step's record, instead of a progress bar.
         """
         from moalign.study._run import run

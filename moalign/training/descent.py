@@ -110,9 +110,8 @@ def differentiate(policy: Policy, rows: Rows, losses: TotalLoss) -> tuple[Float[
                 if gradient is not None:
                     sums[name] += gradient
         total = total + loss.detach()
-    if total is None:  # nothing was kept: a step without rows changes nothing
-        shape = losses.preferences.shape
-        return torch.zeros(shape), [{n: torch.zeros_like(p) for n, p in parameters.items()}]
+    if total is None:  # nothing was kept: there is no gradient
+        return torch.zeros_like(losses.preferences), [{n: torch.zeros_like(p) for n, p in parameters.items()}]
     return total, gradients
 
 

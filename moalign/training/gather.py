@@ -7,7 +7,23 @@ import torch
 from torch import Tensor
 
 from moalign.errors import ConfigError
-from moalign.records import State
+from moalign.records import Policy, State
+
+
+def clone(policy: Policy, state: State, parents: Sequence[int], *, step: int) -> tuple[Policy, State, range]:
+    """Append a copy of each of these members, state included; return also where the copies stand.
+
+    The n-th copy of a member is called ``<member>.<n>``. The state keeps at which step each was ``born``, -1: at first.
+    """
+    old = policy.members
+    if not parents:
+        return policy, state, range(len(old), len(old))
+    names = [f"{old[parent]}.{list(parents[: i + 1]).count(parent)}" for i, parent in enumerate(parents)]
+    every = [*range(len(old)), *parents]
+    policy.gather(every, [*old, *names])
+    state = gather_state({**state, "breed": {"born": torch.full((len(old),), -1), **state["breed"]}}, every)
+    state["breed"]["born"][len(old) :] = step
+    return policy, state, range(len(old), len(every))
 
 
 def gather_state(state: State, parents: Sequence[int]) -> State:

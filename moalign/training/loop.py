@@ -45,7 +45,8 @@ def train(session: Session, recipe: Recipe, policy: Policy, env: Any, state: Sta
         steered = now.weighting.observe(state["weighting"], signals)
         means = running_means(state["running"], signals)
         state = {**state, "credit": credited, "update": updated, "weighting": steered, "running": means}
-        session.record(policy, rows, weights, gain, signals, state, {**credit.metrics, **metrics, **here.drain()}, now)
+        noticed = {**credit.metrics, **metrics, **here.drain()}
+        session.record(policy, rows, credit, weights, gain, signals, state, noticed, now)
 
         # clone, drop or reorder members
         points = Points(step=step, progress=progress, values=means["means"], names=policy.members)

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsFloat
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from moalign.credit import CreditPipeline
 from moalign.errors import ConfigError
 from moalign.losses import token_mean
-from moalign.parts import Knob, PerMember, Schedule, bind, fields, look_up_names, needs_of, part, put, walk
+from moalign.parts import Knob, PerMember, Same, Schedule, bind, fields, get, look_up_names, needs_of, part, put, walk
 from moalign.records import Couples, Need, State
 from moalign.rollouts.collect import Sample
 from moalign.training.breed import NoBreeding
@@ -48,10 +50,15 @@ class Recipe:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < low:
                 raise ConfigError(f"`{name}` must be an integer of at least {low}, got {value!r}.")
-        for name in ("temperature", "learning_rate"):
-            value = getattr(self, name)
-            if isinstance(value, int | float) and not (value > 0 and value < float("inf")):
-                raise ConfigError(f"`{name}` must be a positive number, got {value!r}.")
+        for value in _numbers(self.temperature):
+            if not 0 < value < float("inf"):
+                raise ConfigError(f"`temperature` must be a positive number, got {value!r}.")
+        for value in _numbers(self.learning_rate):  # 0 is where a warmup begins and a decay ends
+            if not 0 <= value < float("inf"):
+                raise ConfigError(f"`learning_rate` must be a number of at least 0, got {value!r}.")
+        warm = self.eval_temperature
+        if warm is not None and not all(0 <= value < float("inf") for value in _numbers(warm)):
+            raise ConfigError(f"`eval_temperature` must be at least 0 (greedy) or None, got {self.eval_temperature!r}.")
         if not self.losses:
             raise ConfigError("`losses` is empty; name at least one term, e.g. {'policy': PolicyLoss()}.")
 
@@ -78,9 +85,20 @@ def with_options(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
-def moving(recipe: Recipe) -> dict[str, Schedule | PerMember]:
-    """Return the numbers that are scheduled or set per member, by path."""
-    return {path: value for path, value in walk(recipe) if isinstance(value, Schedule | PerMember)}
+def _numbers(value: Any) -> tuple[float, ...]:
+    """Return what can be checked now of a number that may move."""
+    if isinstance(value, PerMember):
+        return value.values
+    if isinstance(value, Schedule | Same | Tensor):
+        return ()
+    if isinstance(value, bool | str) or not isinstance(value, SupportsFloat):
+        raise ConfigError(f"{value!r} is not a number; give one, a Schedule or PerMember for a recipe's numbers.")
+    return (float(value),)
+
+
+def moving(recipe: Recipe) -> dict[str, Schedule | PerMember | Same]:
+    """Return the numbers that are scheduled, set per member, or taken from elsewhere in the recipe, by path."""
+    return {path: value for path, value in walk(recipe) if isinstance(value, Schedule | PerMember | Same)}
 
 
 def knobs(recipe: Recipe, members: int) -> State:
@@ -98,6 +116,19 @@ def knobs(recipe: Recipe, members: int) -> State:
 
 def resolve(recipe: Recipe, progress: float, state: State) -> Recipe:
     """Return the recipe with every moving number replaced: a float, or a ``[member]`` tensor."""
-    for path, value in moving(recipe).items():
-        recipe = put(recipe, path, value.at(progress) if isinstance(value, Schedule) else state[path])
+    found = moving(recipe)
+    for path, value in found.items():
+        if not isinstance(value, Same):
+            recipe = put(recipe, path, value.at(progress) if isinstance(value, Schedule) else state[path])
+    for path, value in found.items():  # these last: what they point at may have moved
+        if isinstance(value, Same):
+            recipe = put(recipe, path, get(recipe, value.path))
     return recipe
+
+
+def valued_at(recipe: Recipe, state: State) -> float | Float[Tensor, "member"]:
+    """Return the temperature at which trained members are valued: a schedule's end, each member's own."""
+    value = recipe.temperature if recipe.eval_temperature is None else recipe.eval_temperature
+    if isinstance(value, PerMember):
+        return state["temperature"]
+    return value.at(1.0) if isinstance(value, Schedule) else float(value)

@@ -2,12 +2,9 @@
 
 import logging
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
 import torch
@@ -17,12 +14,12 @@ from torch import Tensor
 from moalign.errors import TrainingError
 from moalign.objectives import Objective
 from moalign.optimizers.hypervolume import hypervolume
-from moalign.records import Metrics, Policy, Rows, Setting, Signals, State
+from moalign.records import Credit, Metrics, Policy, Rows, Setting, Signals, State
 from moalign.runs import RunDirectory
+from moalign.training.kept import kept_rollouts
+from moalign.training.stopping import Stopping
 
 log = logging.getLogger("moalign")
-
-STOPPED = 75  # exit status of a run that was asked to stop and can be resumed (EX_TEMPFAIL)
 
 
 @dataclass
@@ -35,26 +32,28 @@ class Session:
     start: int = 0  # first step to run
     save_steps: int = 20
     save_total_limit: int = 2
+    save_rollouts: int = 0  # groups of each member whose completions are kept from every checkpointed step
+    stopping: Stopping = field(default_factory=Stopping)
     on_step: Callable[[dict[str, Any]], None] | None = None  # gets each step's record: bars, trackers
+    on_save: Callable[[int], None] | None = None  # called when the checkpoint before that step is on disk
     _began: float = field(default_factory=time.perf_counter)
-    _stop: bool = False
+    _total: int = 0
     _warned: set[str] = field(default_factory=set)
 
     def steps(self, total: int) -> Iterator[int]:
         """Yield the steps that are left; a SIGTERM lets the current one finish and be saved."""
-        with _on_sigterm(self._ask_to_stop):
+        self._total = total
+        with self.stopping:
             for step in range(self.start, total):
                 self._began = time.perf_counter()
                 yield step
         self.start = total
 
-    def _ask_to_stop(self) -> None:
-        self._stop = True
-
     def record(
         self,
         policy: Policy,
         rows: Rows,
+        credit: Credit,
         weights: Float[Tensor, "member prompts groups objective"],
         gain: Float[Tensor, "member"],
         signals: Signals,
@@ -64,6 +63,11 @@ class Session:
     ) -> None:
         """Write down what the step showed: rewards in their own sign, weights, the running hypervolume."""
         self._say_who_stopped(policy, state, signals.step)
+        if self.directory is not None and self.save_rollouts and self._is_saved(signals.step):
+            kept = kept_rollouts(
+                rows, credit, members=policy.members, objectives=self.objectives, groups=self.save_rollouts
+            )
+            self.directory.write_rollouts(signals.step, kept)
         means = state["running"]["means"]
         entry: dict[str, Any] = {"step": signals.step, "members": list(policy.members)}
         for k, objective in enumerate(self.objectives):
@@ -97,10 +101,12 @@ class Session:
         """Save every `save_steps` steps, and when asked to stop; then stop."""
         if "active" in state["update"] and not bool(state["update"]["active"].any()):
             raise TrainingError(f"every member has stopped by step {step}: no loss is finite; lower `learning_rate`.")
-        if self.directory is not None and ((step + 1) % self.save_steps == 0 or self._stop):
+        if self.directory is not None and ((step + 1) % self.save_steps == 0 or self.stopping.asked):
             self.save(step + 1, policy, state)
-        if self._stop:
-            raise SystemExit(STOPPED)
+        self.stopping.leave()
+
+    def _is_saved(self, step: int) -> bool:
+        return (step + 1) % self.save_steps == 0 or step + 1 == self._total
 
     def save(self, step: int, policy: Policy, state: State) -> None:
         """Write a checkpoint that stands before `step`."""
@@ -109,6 +115,8 @@ class Session:
         saved = {"policy": dict(policy.snapshot().tensors), "state": state, "members": list(policy.members)}
         self.directory.save_state(step, saved)
         self.directory.prune(self.save_total_limit)
+        if self.on_save is not None:
+            self.on_save(step)
 
     def _say_who_stopped(self, policy: Policy, state: State, step: int) -> None:
         active = state["update"].get("active")
@@ -137,22 +145,3 @@ def _plain(value: Tensor) -> Any:
     if numbers.ndim == 0:
         return round(float(numbers), 6) if math.isfinite(float(numbers)) else None
     return [_plain(v) for v in numbers]
-
-
-class _on_sigterm:
-    """Call `action` on SIGTERM instead of dying, where signals can be had (the main thread)."""
-
-    def __init__(self, action: Callable[[], None]):
-        self.action = action
-        self.main = threading.current_thread() is threading.main_thread()
-
-    def __enter__(self) -> None:
-        if self.main:
-            self.before = signal.signal(signal.SIGTERM, self._handle)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.action()
-
-    def __exit__(self, *error: object) -> None:
-        if self.main:
-            signal.signal(signal.SIGTERM, self.before)

@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from moalign.records import Credit, Metrics, Rows, Signals, State
+from moalign.weighting.statistics import follow
 
 MEMORY = 0.85  # of the running means; measured to be smooth enough at 64 rows a step and quick enough in 90 steps
 
@@ -53,9 +54,7 @@ def running_means(state: State, signals: Signals | None, *, members: int = 0, ob
     """
     if signals is None:
         return {"means": torch.full((members, objectives), torch.nan)}
-    old, new = state["means"], signals.means.to(state["means"])
-    moved = MEMORY * old + (1 - MEMORY) * new
-    return {"means": torch.where(torch.isnan(new), old, torch.where(torch.isnan(old), new, moved))}
+    return {"means": follow(state["means"], signals.means.to(state["means"]), memory=MEMORY)}
 
 
 def channel_preferences(

@@ -95,3 +95,27 @@ def _violation(state: State) -> Float[Tensor, "member objective"]:
     seen = torch.where(state["spread"] > 0, state["spread"], size)
     scale = torch.where(state["range"].isnan(), seen, state["range"])
     return ((state["threshold"] - state["mean"]) / scale).nan_to_num(nan=0.0)
+
+
+def check_constrainable(state: State) -> None:
+    """Raise `ConfigError` unless this is the state of a controller that `constrain` can write into."""
+    if not {"preference", "threshold", "multiplier", "nadir"} <= state.keys():
+        raise ConfigError("a breeder that makes constrained clones needs `weighting='lagrangian'`; set it.")
+
+
+def constrain(state: State, member: int, *, objective: int, value: Float[Tensor, "objective"], retain: float) -> State:
+    r"""Return a Lagrangian state in which `member` maximises `objective`, the others held at `retain` of `value`.
+
+    Thresholds are :math:`z + \beta (r - z)`, :math:`z` the nadir, :math:`r` ``value``, :math:`\beta` ``retain``;
+    without a declared nadir :math:`r - (1 - \beta) |r|`, which is :math:`\beta r` for positive values and lies below a
+    negative one as well. A stricter threshold stays. This is how a breeder tells a clone what to do.
+    """
+    check_constrainable(state)
+    nadir = state["nadir"][member]
+    kept = torch.where(nadir.isnan(), value - (1 - retain) * value.abs(), nadir + retain * (value - nadir))
+    kept[objective] = torch.nan
+    new = {name: state[name].clone() for name in ("preference", "threshold", "multiplier")}
+    new["preference"][member] = torch.eye(len(value))[objective].to(value)
+    new["threshold"][member] = torch.fmax(new["threshold"][member], kept)
+    new["multiplier"][member] = 0.0
+    return {**state, **new}

@@ -1,0 +1,180 @@
+"""Everything that can be wrong with a study before it starts: one sentence each, all of them at once."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moalign.data import SMALLEST, read_rows
+from moalign.errors import ConfigError, MoalignError, nearest
+from moalign.models import check_model, explained, load_tokenizer
+from moalign.objectives import Objective, check_reference, problems
+from moalign.parts import PerMember
+from moalign.rewards.calling import wanted
+from moalign.rewards.sources import ADDRESS, resolve
+from moalign.study._assemble import lora_config
+from moalign.study._preferences import preference_problems
+from moalign.training.offers import Members
+from moalign.training.recipe import Recipe, knobs
+
+if TYPE_CHECKING:
+    from moalign.study._study import Study
+
+MISSING = (
+    "`reference_point` is missing; give the value of each trained objective, in its own unit, that every model worth "
+    "having beats: the hypervolume is measured from there."
+)
+LOWEST = {"eval_prompts": 1, "save_steps": 1, "save_total_limit": 1, "save_rollouts": 0}
+
+
+def find_problems(study: "Study") -> list[str]:
+    """Return everything that is wrong with a study, one sentence each."""
+    names = [objective.name for objective in study.trained()]
+    found: list[str] = []
+    if not isinstance(study.name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", study.name):
+        found.append(f"`name` names a directory: letters, digits, '.', '_' and '-', got {study.name!r}.")
+    found += problems(study.objectives)
+    found += reference_problems(study.objectives, study.reference_point)
+    found += preference_problems(study.preferences, names, study.members)
+    found += _recipe_problems(study)
+    found += _number_problems(study)
+    if study.engine != "transformers":
+        found.append(f"`engine` must be 'transformers', got {study.engine!r}.")
+    found += _model_problems(study)
+    columns, problems_of_data = _data(study)
+    found += problems_of_data
+    for objective in study.objectives:
+        found += _reward_problems(objective, columns)
+    return found
+
+
+def reference_problems(objectives: Sequence[Objective], given: Any) -> list[str]:
+    """Return what is wrong with a declared reference point; None is an error, too."""
+    if given is None or given == {}:
+        return [MISSING]
+    if not isinstance(given, Mapping):
+        return [f"`reference_point` must be a dict from objective to number, got {type(given).__name__}."]
+    wrong = [name for name, value in given.items() if isinstance(value, bool) or not isinstance(value, int | float)]
+    if wrong:
+        return [f"`reference_point` of `{name}` must be a number, got {given[name]!r}." for name in wrong]
+    return check_reference(objectives, given)
+
+
+def _number_problems(study: "Study") -> list[str]:
+    found = []
+    if not _integer(study.seed):
+        found.append(f"`seed` must be an integer, got {study.seed!r}.")
+    for name, low in LOWEST.items():
+        value = getattr(study, name)
+        if not _integer(value) or value < low:
+            found.append(f"`{name}` must be an integer of at least {low}, got {value!r}.")
+    if study.micro_rows is not None and (not _integer(study.micro_rows) or study.micro_rows < 1):
+        found.append(f"`micro_rows` must be an integer of at least 1, or None, got {study.micro_rows!r}.")
+    return found
+
+
+def _integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _recipe_problems(study: "Study") -> list[str]:
+    recipe = study.recipe
+    if isinstance(recipe, str):
+        from moalign.recipes import RECIPES
+
+        return [f"`recipe`: no recipe is called `{recipe}`{nearest(recipe, RECIPES)}"]
+    if not isinstance(recipe, Recipe):
+        return [f"`recipe` must be a Recipe or the name of one, got {type(recipe).__name__}."]
+    found = []
+    if study.peft_config == "full" and study.members != 1:
+        found.append(f"`members` must be 1 when peft_config='full' trains one whole model, got {study.members!r}.")
+    own = isinstance(recipe.temperature, PerMember) and recipe.eval_temperature is None
+    if own and not isinstance(recipe.offer, Members):
+        found.append(
+            "`recipe.eval_temperature` must be set: `temperature` differs between members, and others are valued."
+        )
+    try:
+        knobs(recipe, study.members)
+    except MoalignError as error:
+        found.append(f"`recipe`: {error}")
+    return found
+
+
+def _model_problems(study: "Study") -> list[str]:
+    """Return what is wrong with the model, the tokenizer, and how the model is adapted."""
+    found: list[str] = []
+    model, tokenizer = study.model, study.processing_class
+    if isinstance(model, str | Path):
+        found += check_model(model, tokenizer=tokenizer is None)
+    elif not hasattr(model, "config") or not hasattr(model, "named_parameters"):
+        found.append(f"`model` must be a path, a hub id or a loaded causal language model, got {model!r}.")
+    elif tokenizer is None and not model.name_or_path:
+        found.append("`processing_class` is missing: the model was not loaded from a place that has its tokenizer.")
+    if tokenizer is not None:
+        try:
+            load_tokenizer(tokenizer)
+        except ConfigError as error:
+            found.append(f"`processing_class`: {error}")
+    try:
+        lora_config(study.peft_config)
+    except ConfigError as error:
+        found.append(str(error))
+    return found
+
+
+def _data(study: "Study") -> tuple[dict[str, list[str]], list[str]]:
+    """Return the columns of each data set that can be read, and what is wrong with them all."""
+    columns: dict[str, list[str]] = {}
+    found: list[str] = []
+    needed = getattr(study.recipe.collect, "columns", ()) if isinstance(study.recipe, Recipe) else ()
+    for field in ("train_dataset", "eval_dataset", "test_dataset"):
+        source = getattr(study, field)
+        if source is None:
+            if field == "train_dataset":
+                found.append("`train_dataset` is missing; give a file, a directory, a hub id or a list of dicts.")
+            continue
+        try:
+            rows = read_rows(source)
+        except ConfigError as error:
+            found.append(f"`{field}`: {error}")
+            continue
+        columns[field] = list(dict.fromkeys(name for row in rows for name in row))
+        if field == "train_dataset":
+            found += [
+                f"`recipe` {study.recipe.name} learns from the column `{name}`, which `train_dataset` does not have."
+                for name in needed
+                if name not in columns[field]
+            ]
+            distinct = len({json.dumps(row["prompt"], default=str) for row in rows})
+            if study.eval_dataset is None and study.test_dataset is None and distinct < SMALLEST:
+                found.append(
+                    f"`train_dataset` has {distinct} distinct prompts and cannot be split (at least {SMALLEST}); "
+                    "pass `eval_dataset` and `test_dataset`."
+                )
+    if (study.eval_dataset is None) != (study.test_dataset is None):
+        found.append("give both `eval_dataset` and `test_dataset`, or neither for a split of the training prompts.")
+    return columns, found
+
+
+def _reward_problems(objective: Objective, columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return why a reward cannot be called with these data sets' columns; classifiers are found but not loaded."""
+    reward, title = objective.reward, f"the reward of objective `{objective.name}`"
+    if reward is None:
+        return []  # already said
+    try:
+        if isinstance(reward, str) and not ADDRESS.fullmatch(reward):
+            from transformers import AutoConfig
+
+            with explained(reward, "a sequence classifier"):
+                AutoConfig.from_pretrained(reward)
+            return []
+        needed = [] if hasattr(reward, "config") else wanted(resolve(reward))
+    except MoalignError as error:
+        return [f"{title}: {error}"]
+    return [
+        f"{title} asks for the column `{column}`, which `{field}` does not have{nearest(column, known)}"
+        for column in needed
+        for field, known in columns.items()
+        if column not in known
+    ]
