@@ -10,6 +10,8 @@ SET    ?=
 OUT    ?= runs
 BASE   ?= models/arithmetic
 BASE_STEPS ?= 750
+# further options of pytest, e.g. make test PYTEST="-m 'not slow'"
+PYTEST ?=
 # tests run in parallel processes, so each has one thread
 export OMP_NUM_THREADS ?= 1
 
@@ -19,8 +21,10 @@ study: $(VENV)/.run
 	OMP_NUM_THREADS=2 $(BIN)/python -m moalign.tasks.arithmetic $(BASE) --steps $(BASE_STEPS)
 	$(BIN)/moalign run studies/arithmetic.py --out $(OUT) $(SET)
 
+# from a folder that holds packages called optimizers, rewards and tasks, as a user's own may
 test: $(VENV)/.dev lint types
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	cd tests/decoys && $(abspath $(BIN))/python -m pytest -c ../../pyproject.toml --rootdir ../.. \
+		-n 2 --dist worksteal $(PYTEST) ../../tests ../../moalign
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -10,4 +10,4 @@ from jaxtyping import install_import_hook
 
 install_import_hook("moalign", "beartype.beartype")
 
-collect_ignore = ["optimizers"]
+collect_ignore = ["optimizers", "tests/decoys"]

@@ -42,7 +42,9 @@ def register(
 
     `test` is the pinning test as ``tests/path.py::test_name``; `paper` a key of ``bibliography.json``; `needs` what
     the part reads from a forward pass (`moalign.records.Need`). A name is unique per kind: `ConfigError` otherwise.
+    Names are listed with hyphens; underscores mean the same.
     """
+    name = canonical(name)
 
     def wrap(part: P) -> P:
         known = REGISTRY.get((kind, name))
@@ -183,7 +185,10 @@ def find(root: Any, path: str) -> str:
         if name not in here:
             deeper = [p for p, _ in walk(value) if p.split(".")[-1] == name]
             if not deeper:
-                raise UnknownNameError(f"`{path}`: nothing is called `{name}` here{nearest(name, here)}")
+                below = {p.split(".")[-1] for p, _ in walk(value)}
+                hints = [nearest(name, here), nearest(name, below)]  # names may skip levels, so their hints may too
+                hint = next((h for h in hints if "did you mean" in h), hints[0])
+                raise UnknownNameError(f"`{path}`: nothing is called `{name}` here{hint}")
             if len(deeper) > 1:
                 raise ConfigError(f"`{path}`: `{name}` could be {', '.join(deeper)}; write one of these in full.")
             name = deeper[0]
@@ -332,5 +337,5 @@ class Same:
     path: str
 
 
-Knob = SupportsFloat | Schedule | PerMember
+Knob = SupportsFloat | Schedule | PerMember | Same
 """A number that may be scheduled or set per member; a part that declares one gets a float or a ``[member]`` tensor."""

@@ -45,7 +45,6 @@ class Need(Enum):
     ENTROPY = auto()  # Outputs.entropy
     VALUES = auto()  # Outputs.values: the policy must have value heads
     REFERENCE = auto()  # Rows.reference_logprobs: log-probabilities as the run began
-    GRAM = auto()  # Signals.gram: inner products of the channels' gradients
 
 
 class Couples(Enum):
@@ -237,7 +236,6 @@ class Signals:
     progress: float  # in [0, 1)
     means: Float[Tensor, "member objective"]  # over valid kept-or-not rows; NaN where nothing was valid
     stds: Float[Tensor, "member objective"]  # within groups, so that prompts' difficulty does not count
-    gram: Float[Tensor, "member channel channel"] | None = None
     metrics: Metrics = field(default_factory=dict)
 
 
@@ -309,7 +307,7 @@ class Environment(Protocol):
 
     def prompts(self, count: int, round: int = 0) -> Prompts: ...
 
-    def examples(self, count: int) -> Examples: ...
+    def examples(self, count: int, columns: Sequence[str]) -> Examples: ...
 
     def encode(self, completions: Sequence[str]) -> Samples: ...  # text to rows; logprobs 0
 

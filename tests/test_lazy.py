@@ -19,8 +19,9 @@ def test_light(code: str) -> None:
     assert not loaded_by(code) & {"torch", "transformers", "numpy", "pandas", "optuna"}
 
 
-def test_help_is_light() -> None:
-    code = "import moalign.cli, contextlib\nwith contextlib.suppress(SystemExit): moalign.cli.app(['--help'])\npass"
+@mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["run", "--help"]], ids=" ".join)
+def test_help_is_light(arguments: list[str]) -> None:
+    code = f"import moalign.cli, contextlib\nwith contextlib.suppress(SystemExit): moalign.cli.app({arguments})\npass"
     assert not loaded_by(code) & {"torch", "transformers", "numpy", "pandas"}
 
 
@@ -28,9 +29,10 @@ def test_optimizers_stand_alone() -> None:
     assert not loaded_by("import moalign.optimizers") & {"transformers", "botorch", "optuna", "datasets", "peft"}
 
 
-def test_folders_beside_a_script_shadow_nothing(tmp_path: Path) -> None:
+def test_folders_beside_a_script_shadow_nothing() -> None:
+    decoys = Path(__file__).parent / "decoys"  # where `make test` runs everything
     for name in ("optimizers", "rewards", "tasks"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('shadowed')")
+        done = subprocess.run([sys.executable, "-c", f"import {name}"], capture_output=True, text=True, cwd=decoys)
+        assert f"`{name}` here is not moalign.{name}" in done.stderr
     code = "import moalign; moalign.Study, moalign.optimizers, moalign.rewards, moalign.tasks, moalign.recipes"
-    assert "moalign" in loaded_by(code, cwd=tmp_path)
+    assert "moalign" in loaded_by(code, cwd=decoys)

@@ -1,10 +1,12 @@
 """What other libraries print is kept out of the way of a command's own output."""
 
 import os
+import warnings
 
 
 def quiet() -> None:
-    """Hide the bars with which libraries load weights and convert data; downloads keep theirs."""
+    """Hide deprecations among libraries, and their bars for weights and data; downloads keep theirs."""
+    warnings.filterwarnings("ignore", category=FutureWarning)
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars

@@ -86,10 +86,11 @@ def run_together(
             task = bar.add_task(study.name, total=study.recipe.steps, note="")
             listener = threading.Thread(target=_pass_on, args=(process, study.name), daemon=True)
             listener.start()
-            for line in process.stdout or ():
-                _show(bar, task, study, line)
-            listener.join()
-            if process.wait() != 0:
+            with process:
+                for line in process.stdout or ():
+                    _show(bar, task, study, line)
+                listener.join()
+            if process.returncode != 0:
                 failures.append(f"`{study.name}` ended with exit status {process.returncode}; what it said is above.")
 
     def stop(*_: object) -> None:

@@ -21,7 +21,8 @@ SHOWN = 6  # completions kept of each member, to look at
 class Scorer(Protocol):
     """What an evaluation needs of an environment: its prompts, and its rewards."""
 
-    names: tuple[str, ...]
+    @property
+    def names(self) -> tuple[str, ...]: ...
 
     def all(self, limit: int | None) -> Prompts: ...
 

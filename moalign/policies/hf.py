@@ -61,7 +61,7 @@ class ModelPolicy(StackedMembers):
         # a pass of its own costs as much as so many columns: little on a CPU, many small launches on a GPU
         self._overhead = 128 if self.device.type == "cpu" else 8192
         self._can_share = can_read_prompts(model)
-        needs = {Need.LOGPROBS, Need.ENTROPY, Need.REFERENCE, Need.GRAM}
+        needs = {Need.LOGPROBS, Need.ENTROPY, Need.REFERENCE}
         self.provides = frozenset(needs | ({Need.VALUES} if value_heads else set()))
         tensors = dict(tensors)
         if value_heads:

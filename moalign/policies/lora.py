@@ -106,7 +106,8 @@ class LoraMembers(ModelPolicy):
     def product(self, name: str, weights: Float[Tensor, "member"]) -> Float[Tensor, "out in"]:
         """Return Σ w[k]·s·B[k]·A[k] of one layer, the dense change of its weight."""
         a, b = self.tensors[f"{name}.lora_A"].detach(), self.tensors[f"{name}.lora_B"].detach()
-        return torch.einsum("k,kor,kri->oi", weights.to(a) * self.scale, b, a)
+        used = weights.to(a) != 0  # a member that has no share must not spoil the sum, whatever it holds
+        return torch.einsum("k,kor,kri->oi", weights.to(a)[used] * self.scale, b[used], a[used])
 
     def mix(self, weights: Float[Tensor, "point member"], names: Sequence[str]) -> "LoraMembers":
         """Return new members whose products are Σ w[k]·B[k]·A[k], exactly, by adapters of a larger rank.
@@ -124,7 +125,8 @@ class LoraMembers(ModelPolicy):
         for name in self.layers:
             a, b = self.tensors[f"{name}.lora_A"].detach(), self.tensors[f"{name}.lora_B"].detach()
             tensors[f"{name}.lora_A"] = a[index].flatten(1, 2)  # point (member r) in
-            tensors[f"{name}.lora_B"] = (b[index] * share[:, :, None, None]).permute(0, 2, 1, 3).flatten(2)
+            parts = torch.where(share[:, :, None, None] != 0, b[index] * share[:, :, None, None], 0.0)
+            tensors[f"{name}.lora_B"] = parts.permute(0, 2, 1, 3).flatten(2)
         for name in (HEAD, HEAD_BIAS):
             if name in self.tensors:
                 tensors[name] = torch.tensordot(weights, self.tensors[name].detach(), 1)

@@ -47,7 +47,7 @@ class Tabular(StackedMembers):
             raise ConfigError(f"`start` has shape {list(self.start.shape)}; pass {[prompts, tokens, vocabulary]}.")
         self.device = self.start.device
         self.pad_id, self.eos_id, self.value_heads, self.micro_rows = pad_id, eos_id, value_heads, micro_rows
-        needs = {Need.LOGPROBS, Need.ENTROPY, Need.REFERENCE, Need.GRAM}
+        needs = {Need.LOGPROBS, Need.ENTROPY, Need.REFERENCE}
         self.provides = frozenset(needs | ({Need.VALUES} if value_heads else set()))
         tensors = {"logits": torch.stack([self.start] * len(members))}
         if value_heads:

@@ -4,8 +4,8 @@ A recipe is a function of changes: fields of `Recipe`, or options of its parts b
 
 >>> from moalign import recipes
 >>> recipe = recipes.gdpo(steps=200, num_generations=4, epsilon=0.3)
->>> recipe.steps, recipe.losses["policy"].bounds(None, None)
-(200, (0.3, 0.3))
+>>> recipe.steps, recipe.losses["policy"].bounds.options
+(200, (('epsilon', 0.3),))
 """
 
 from collections.abc import Callable

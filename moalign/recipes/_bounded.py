@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from moalign.losses import KL, PolicyLoss
-from moalign.parts import register
+from moalign.losses import KL, PolicyLoss, constant_bounds
+from moalign.parts import bind, register
 from moalign.recipes._group import dr_grpo, grpo
 from moalign.rollouts.gfpo import GFPO
 from moalign.training.line_search import LineSearch
@@ -28,5 +28,5 @@ def dcpo(**changes: Any) -> Recipe:
 @register("recipe", "trust_region", paper="schulman2015trpo", test=PINNED)
 def trust_region(**changes: Any) -> Recipe:
     """TRPO's line search on each member: the largest step that improves the surrogate within a bound on the KL."""
-    losses = {"policy": PolicyLoss(surrogate="plain")}
-    return with_options(dr_grpo(name="trust_region", update=LineSearch(), losses=losses), changes)
+    losses = {"policy": PolicyLoss(bounds=bind(constant_bounds, epsilon=1e9))}  # ratio × advantage, never clipped
+    return with_options(dr_grpo(name="trust_region", update=LineSearch(), losses=losses, learning_rate=1.0), changes)

@@ -113,7 +113,7 @@ class Pairs:
     columns: ClassVar[tuple[str, ...]] = ("chosen", "rejected")  # of the data; checked before training
 
     def __call__(self, policy: Policy, env: Environment, state: State, now: Any) -> tuple[Rows, State]:
-        return _from_examples(policy, env, now, per_prompt=2), state
+        return _from_examples(policy, env, now, self.columns), state
 
 
 @register("collector", "examples", test="tests/rollouts/test_collect.py::test_examples_are_groups_of_one")
@@ -121,14 +121,16 @@ class Pairs:
 class Supervised:
     """Take `completion` from the data: groups of one row."""
 
+    columns: ClassVar[tuple[str, ...]] = ("completion",)
+
     def __call__(self, policy: Policy, env: Environment, state: State, now: Any) -> tuple[Rows, State]:
-        return _from_examples(policy, env, now, per_prompt=1), state
+        return _from_examples(policy, env, now, self.columns), state
 
 
-def _from_examples(policy: Policy, env: Environment, now: Any, *, per_prompt: int) -> Rows:
+def _from_examples(policy: Policy, env: Environment, now: Any, columns: Sequence[str]) -> Rows:
     members = len(policy.members)
-    examples = env.examples(now.prompts_per_step)
-    texts = [text for answers in examples.completions for text in answers[:per_prompt]]
+    examples = env.examples(now.prompts_per_step, columns)
+    texts = [text for answers in examples.completions for text in answers]
     samples = env.encode(texts * members)
     cut = Samples(
         tokens=samples.tokens[:, : now.max_completion_length].to(policy.device),
@@ -137,5 +139,5 @@ def _from_examples(policy: Policy, env: Environment, now: Any, *, per_prompt: in
         finished=samples.finished.to(policy.device),
     )
     warm = torch.ones(members, device=policy.device)  # likelihoods of given text are at temperature 1
-    rows = rows_of(examples.prompts, cut, members=members, per_prompt=per_prompt, temperature=warm)
+    rows = rows_of(examples.prompts, cut, members=members, per_prompt=len(columns), temperature=warm)
     return replace(rows, behaviour_logprobs=None, columns={**rows.columns, "completion": texts * members})

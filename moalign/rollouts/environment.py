@@ -89,17 +89,20 @@ class TextEnvironment:
         return self._drawn(self._index(count, round))
 
     def all(self, limit: int | None = None) -> Prompts:
-        """Return the first `limit` prompts (None: all), in the data's order; for evaluation."""
-        return self._drawn(list(range(len(self.data)))[:limit])
+        """Return `limit` prompts for evaluation, a seeded sample so that a sorted file does no harm; None: all."""
+        if limit is None or limit >= len(self.data):
+            return self._drawn(list(range(len(self.data))))
+        order = torch.randperm(len(self.data), generator=Stream(self.seed, 0, self.purpose).generator("evaluation"))
+        return self._drawn(order[:limit].tolist())
 
-    def examples(self, count: int) -> Examples:
-        """Return this step's prompts with the answers of the data: `chosen` and `rejected`, or `completion`."""
+    def examples(self, count: int, columns: Sequence[str]) -> Examples:
+        """Return this step's prompts with the answers that stand in these columns of the data."""
         index = self._index(count, 0)
-        columns = self.data.columns
-        answers = [n for n in ("chosen", "rejected") if n in columns] if "chosen" in columns else ["completion"]
-        if answers[-1] not in columns or answers == ["chosen"]:
-            raise ConfigError(f"the data needs `completion`, or `chosen` and `rejected`; it has {', '.join(columns)}.")
-        return Examples(self._drawn(index), [[text_of(columns[name][i]) for name in answers] for i in index])
+        data = self.data.columns
+        for name in columns:
+            if name not in data:
+                raise ConfigError(f"the data has no column `{name}`; it has {', '.join(data)}.")
+        return Examples(self._drawn(index), [[text_of(data[name][i]) for name in columns] for i in index])
 
     def _index(self, count: int, round: int) -> list[int]:
         total = len(self.data)

@@ -53,4 +53,4 @@ class GFPO:
             raise ConfigError("`metric='token-efficiency'` needs rewards, and this collector's rows have none.")
         weights, _ = now.weighting.weigh(state["weighting"], rows)
         rewards, _ = rows.grid(rows.rewards.values)  # 0 where missing: counts for nothing
-        return rows.flat((weights * rewards).sum(dim=3)) / length.clamp(min=1)
+        return rows.flat((weights.to(rewards) * rewards).sum(dim=3)) / length.clamp(min=1)

@@ -11,6 +11,8 @@ from typing import Any
 
 from moalign.errors import RunError
 
+WRITING = ".writing"  # ends the name of a file that is not whole yet
+
 
 @contextlib.contextmanager
 def saying(path: Path) -> Iterator[None]:
@@ -29,7 +31,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Replace the file by `data`: a reader, or a kill at any moment, finds the old or the new one, never a part."""
     with saying(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=WRITING)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from moalign.errors import ConfigError, RunError
 from moalign.parts import differences
-from moalign.runs.atomic import plain, read_json, saying, write_bytes, write_json
+from moalign.runs.atomic import WRITING, plain, read_json, saying, write_bytes, write_json
 from moalign.runs.checkpoints import check_state, read_state, steps_saved, write_state
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ class RunDirectory:
             raise
         for left in list(self.checkpoints.glob(".writing-*")):  # a kill while saving leaves these
             shutil.rmtree(left, ignore_errors=True)
+        for left in [*self.path.glob(f".*{WRITING}"), *self.path.glob(f"rollouts/.*{WRITING}")]:
+            left.unlink()
         return True
 
     def refuse_other(self, spec: Mapping[str, Any]) -> None:

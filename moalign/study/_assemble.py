@@ -20,7 +20,7 @@ from moalign.policies import FullModel, LoraMembers
 from moalign.policies.peft_format import lora_options
 from moalign.records import Need, Policy, Setting
 from moalign.rewards import Scorer
-from moalign.rollouts.environment import TextEnvironment
+from moalign.rollouts.environment import Ledger, TextEnvironment
 from moalign.study._preferences import preference_points
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def assemble(study: "Study") -> Assembled:
     trained = tuple(objective for objective in objectives if objective.optimize)
     train, dev, test = datasets_of(study, tokenizer)
     scorer = Scorer(objectives)
+    warned: set[str] = set()  # of constant objectives: once for all environments
     missing = scorer.problems(list(train.columns))
     if missing:
         raise StudyError(missing)
@@ -66,6 +67,7 @@ def assemble(study: "Study") -> Assembled:
             max_completion_length=study.recipe.max_completion_length,
             steps=study.recipe.steps,
             tracked=tracked,
+            ledger=Ledger(warned=warned),
         )
 
     names = [objective.name for objective in trained]
@@ -110,6 +112,8 @@ def lora_config(given: Any) -> LoraConfig | None:
     if not isinstance(given, LoraConfig):
         raise ConfigError(f"`peft_config` must be a LoraConfig, a dict of its fields, None or 'full', got {given!r}.")
     lora_options(given)  # refuses what members cannot do
+    if not isinstance(given.r, int) or given.r < 1:
+        raise ConfigError(f"`peft_config` has `r` {given.r!r}; it must be an integer of at least 1.")
     return given
 
 
@@ -147,7 +151,7 @@ def _policy(study: "Study", model: Any, tokenizer: Any) -> Policy:
         policy = LoraMembers(model, seed=study.seed, **common)
     else:
         policy = LoraMembers.from_peft(model, lora, seed=study.seed, **common)
-    missing = study.recipe.needs - policy.provides - {Need.REFERENCE, Need.GRAM}
+    missing = study.recipe.needs - policy.provides - {Need.REFERENCE}
     if missing:
         wanted = ", ".join(sorted(need.name.lower() for need in missing))
         raise ConfigError(f"`recipe` needs {wanted}, which the policy does not provide; use another recipe.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import Progress as Bar
 
+from moalign.errors import ConfigError
 from moalign.fronts import Front
 from moalign.runs import RunDirectory
 from moalign.study._lines import progress_bars
@@ -96,7 +97,7 @@ class Events:
 
     def __init__(self, study: "Study", directory: RunDirectory, names: list[str], callbacks: Sequence[Any]):
         from transformers import TrainerControl, TrainerState, TrainingArguments
-        from transformers.integrations import get_reporting_integration_callbacks
+        from transformers.integrations.integration_utils import get_reporting_integration_callbacks
         from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback
 
         self.arguments = TrainingArguments(
@@ -107,7 +108,10 @@ class Events:
             seed=study.seed,
         )
         self.state, self.control = TrainerState(), TrainerControl()
-        trackers = [tracker() for tracker in get_reporting_integration_callbacks(names)]
+        try:
+            trackers = [tracker() for tracker in get_reporting_integration_callbacks(names)]
+        except (ValueError, RuntimeError, ImportError) as error:  # unknown, or not installed
+            raise ConfigError(f"`report_to` {', '.join(names)}: {error}") from error
         everyone = [DefaultFlowCallback, *trackers, *callbacks]
         self.handler = CallbackHandler(everyone, None, study.processing_class, None, None)
         self.begun = False
@@ -129,11 +133,11 @@ class Events:
 
     def valued(self, front: Front) -> None:
         """Report what the front is worth: its hypervolume, and the best value of each objective."""
-        metrics: dict[str, float] = {"eval/points": float(len(front)), "eval/hypervolume": front.hypervolume().value}
+        metrics: dict[str, float] = {"eval_points": float(len(front)), "eval_hypervolume": front.hypervolume().value}
         for o in front.objectives:
             known = [p.values[o.name] for p in front if not math.isnan(p.values[o.name])]
             if known:
-                metrics[f"eval/{o.name}"] = max(known) if o.maximize else min(known)
+                metrics[f"eval_{o.name}"] = max(known) if o.maximize else min(known)
         self.handler.on_evaluate(self.arguments, self.state, self.control, metrics)
         self.handler.on_log(self.arguments, self.state, self.control, metrics)
 

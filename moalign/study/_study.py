@@ -1,7 +1,7 @@
 """A study: what to train, on what, for which rewards, by which recipe. Immutable; no results inside."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,7 @@ class Study:
     train_dataset: Any
     eval_dataset: Any = None
     test_dataset: Any = None
-    recipe: Any = field(default="gdpo", metadata={"kind": "recipe"})
+    recipe: Any = "gdpo"
     members: int = 8
     preferences: Any = "simplex"
     reference_point: Mapping[str, float] | None = None

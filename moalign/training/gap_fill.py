@@ -43,7 +43,7 @@ class GapFill:
             raise ConfigError(f"`clones` is {self.clones} with {points.values.shape[1]} objectives; one climbs each.")
         if "born" in state["breed"] or points.progress < self.at:
             return policy, state
-        active = state["update"].get("active", torch.ones(len(points.values)) > 0)
+        active = state["update"].get("active", torch.ones(len(points.values)) > 0).to(points.values.device)
         chosen, gaps = beside_gaps(points.values.where(active[:, None], torch.nan).cpu(), count=self.parents)
         first = gaps.argsort(dim=1, descending=True, stable=True)[:, : self.clones]
         parents = chosen.repeat_interleave(first.shape[1]).tolist()

@@ -25,7 +25,7 @@ def train(session: Session, recipe: Recipe, policy: Policy, env: Any, state: Sta
         rows = complete(policy, rows, needs=needs, couples=couples, passes=now.update.passes)
 
         # from reward vectors to credit per token and channel
-        weights, gain = now.weighting.weigh(state["weighting"], rows)
+        weights, gain = (x.to(policy.device) for x in now.weighting.weigh(state["weighting"], rows))
         credit, credited = now.credit(rows, weights, gain, state["credit"])
 
         # one update of every member

@@ -1,5 +1,6 @@
 """A recipe: the parts of one training step, and the loop's numbers."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, SupportsFloat
@@ -11,7 +12,21 @@ from torch import Tensor
 from moalign.credit import CreditPipeline
 from moalign.errors import ConfigError
 from moalign.losses import token_mean
-from moalign.parts import Knob, PerMember, Same, Schedule, bind, fields, get, look_up_names, needs_of, part, put, walk
+from moalign.parts import (
+    Knob,
+    PerMember,
+    Same,
+    Schedule,
+    bind,
+    fields,
+    find,
+    get,
+    look_up_names,
+    needs_of,
+    part,
+    put,
+    walk,
+)
 from moalign.records import Couples, Need, State
 from moalign.rollouts.collect import Sample
 from moalign.training.breed import NoBreeding
@@ -77,11 +92,18 @@ class Recipe:
 def with_options(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """Return the recipe with options replaced by path; ``epsilon=0.3`` finds ``losses.policy.bounds.epsilon``.
 
-    Fields that hold parts are set first, so that an option of a newly chosen part can be set in the same call.
+    What stands highest is set first, so that an option of a newly chosen part can be set in the same call.
     """
-    own = fields(recipe)
-    for path in sorted(changes, key=lambda p: p not in own):
-        recipe = put(recipe, path, changes[path])
+    left = dict(changes)
+    while left:
+        places: dict[str, str] = {}
+        for path in left:
+            with contextlib.suppress(ConfigError):  # it may be an option of a part that is yet to be chosen
+                places[find(recipe, path)] = path
+        if not places:
+            find(recipe, next(iter(left)))  # says what is wrong
+        highest = min(places, key=lambda full: full.count("."))
+        recipe = put(recipe, highest, left.pop(places[highest]))
     return recipe
 
 

@@ -136,7 +136,12 @@ def resume_from(policy: Policy, saved: Mapping[str, Any]) -> State:
     if names != policy.members:
         policy.gather([0] * len(names), names)
     policy.restore(Snapshot(names, saved["policy"]))
-    return saved["state"]
+    return saved["state"] | {"update": _on(saved["state"]["update"], policy.device)}
+
+
+def _on(state: State, device: torch.device) -> State:
+    """Return state with its tensors on a device: the update's live beside the parameters."""
+    return {name: _on(value, device) if isinstance(value, dict) else value.to(device) for name, value in state.items()}
 
 
 def _plain(value: Tensor) -> Any:

@@ -20,8 +20,8 @@ def signals_of(rows: Rows, *, step: int, progress: float, names: tuple[str, ...]
     return Signals(
         step=step,
         progress=progress,
-        means=_mean(values, valid, (1, 2)),
-        stds=_within_groups(values, valid),
+        means=_mean(values, valid, (1, 2)).cpu(),  # controllers and their state live on the CPU
+        stds=_within_groups(values, valid).cpu(),
         metrics=metrics,
     )
 

@@ -42,11 +42,11 @@ class HypervolumeGradient(Controller):
     """
 
     dominated: str = "rank"  # or "chebyshev"
-    warmup: int = 20
-    ramp: int = 10
+    warmup: int = 8
+    ramp: int = 8
     floor: float = 0.05
-    smoothing: float = 0.8
-    memory: float = 0.85
+    smoothing: float = 0.5
+    memory: float = 0.7
     step: float = 0.02
 
     def __post_init__(self) -> None:

@@ -106,3 +106,12 @@ def test_bad_options():
         run(split="train")
     with pytest.raises(ConfigError, match="at least 1"):
         run(batch=0)
+
+
+def test_members_may_differ_in_temperature() -> None:
+    mixed = run(temperature=torch.tensor([0.0, 1.0, 0.0]))
+    greedy, warm = run(temperature=0.0), run(temperature=1.0)
+    assert torch.equal(mixed.scores[[0, 2]], greedy.scores[[0, 2]])
+    assert torch.equal(mixed.scores[1], warm.scores[1]) and not torch.equal(warm.scores[1], greedy.scores[1])
+    assert (mixed.temperature, greedy.temperature, warm.temperature) == (None, 0.0, 1.0)
+    assert run(temperature=torch.full((3,), 0.5)).temperature == 0.5

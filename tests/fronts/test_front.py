@@ -200,3 +200,20 @@ def test_plot(built):
     assert figure.layout.yaxis.autorange == "reversed" and figure.layout.xaxis.autorange is True
     with pytest.raises(ConfigError, match="a single objective"):
         Front.from_frame({"a": [1.0]}, ["a"]).plot()
+
+
+@pytest.mark.parametrize(
+    "width, shown", [(160, "preference weights"), (80, "preference weights"), (64, "preference"), (52, "")]
+)
+def test_print_fits_the_terminal(built, width, shown):
+    text = io.StringIO()
+    points = [replace(p, weights={"right": 0.25, "tokens": 0.75}, dominated_on_test=p.id == "m00") for p in built]
+    print_front(replace(built, points=tuple(points)), Console(file=text, width=width))
+    lines = text.getvalue().splitlines()
+    header = next(line for line in lines if "point" in line)
+    assert [name for name in ("preference", "weights", "step") if name in header] == shown.split()
+    assert all(len(line.rstrip()) <= width for line in lines)
+    assert any(line.startswith(" m00† ") for line in lines) and "† dominated on test" in text.getvalue()
+    left_out = " and ".join(name for name in ("weights", "preference") if name not in shown)
+    assert ("no room for" in text.getvalue()) == bool(left_out) and left_out in text.getvalue()
+    assert "all at step 90" in text.getvalue()

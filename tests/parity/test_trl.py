@@ -22,7 +22,11 @@ from moalign.losses import (
     token_ratio,
 )
 from moalign.parts import bind
-from moalign.records import Credit, Outputs, Rewards, Rows
+from moalign.recipes import from_trl
+from moalign.records import Credit, Need, Outputs, Policy, Rewards, Rows, Setting
+from moalign.training.losses import TotalLoss
+from moalign.training.recipe import resolve
+from moalign.training.signals import channel_preferences
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -248,3 +252,81 @@ def test_loss_and_gradients(trl_says, tmp_path: Path, loss_type: str, aggregatio
         assert_close(ours, trl, atol=1e-5, rtol=0)
     plain = policy(outputs, rows, credit) + KL("k3", beta=BETA)(outputs, rows, credit)
     assert abs((plain[..., 0] * REDUCTIONS[loss_type](rows, credit)).sum() - theirs) > 1e-5  # the ratio is needed
+
+
+class Model(Policy):
+    """One member: TRL's own model, by a plain forward pass."""
+
+    members = ("m0",)
+
+    def __init__(self, model: torch.nn.Module):
+        self.model = model
+
+    def forward(self, rows, needs, *, at=None):
+        return Outputs(logprobs_of(self.model, rows))
+
+
+WHOLE = [
+    *itertools.product(REDUCTIONS, [("sum_then_normalize", "group"), ("normalize_then_sum", "group")], [1], ["token"]),
+    *itertools.product(["grpo", "dr_grpo", "dapo"], [("sum_then_normalize", "batch")], [2, 3], ["token"]),
+    ("grpo", ("sum_then_normalize", "none"), 1, "sequence"),
+    ("dapo", ("sum_then_normalize", "group"), 1, "sequence"),
+]
+
+
+@pytest.mark.parametrize(
+    ("loss_type", "aggregation", "accumulate", "level"),
+    WHOLE,
+    ids=lambda x: str(x) if not isinstance(x, tuple) else x[0],
+)
+def test_a_configuration_taken_over_computes_what_trl_computes(
+    trl_says, tmp_path: Path, loss_type: str, aggregation: tuple[str, str], accumulate: int, level: str
+) -> None:
+    """Rewards to loss by the recipe's own parts; TRL's loss is the sum over its accumulation steps."""
+    rewards = some_rewards(7)
+    said = trl_says(
+        tmp_path,
+        rewards,
+        max_steps=10,
+        loss_type=loss_type,
+        multi_objective_aggregation=aggregation[0],
+        scale_rewards=aggregation[1],
+        importance_sampling_level=level,
+        gradient_accumulation_steps=accumulate,
+        epsilon_high=0.28,
+    )
+    trainer, model, generator = said.trainer, said.trainer.model, torch.Generator().manual_seed(5)
+    reference = said.batch["ref_per_token_logps"]
+    old = reference + 0.4 * torch.randn(reference.shape, generator=generator)
+    away = reference + 0.3 * torch.randn(reference.shape, generator=generator)
+    batch = said.batch | {"old_per_token_logps": old, "ref_per_token_logps": away}
+    trainer.current_gradient_accumulation_steps = accumulate
+    order = torch.randperm(len(rewards), generator=generator)  # TRL shuffles the batch before it splits it
+    theirs = torch.zeros(())
+    for index in order.chunk(accumulate):
+        cut = {k: v[index] if isinstance(v, torch.Tensor) and v.ndim else v for k, v in batch.items()}
+        theirs = theirs + trainer.compute_loss(model, cut)
+    expected = torch.autograd.grad(theirs, list(model.parameters()))
+
+    recipe = from_trl(trainer.args, reward_names=["first", "second"])
+    now = resolve(recipe, 0.0, {})
+    rows = Rows(**{**vars(rows_of(batch, rewards)), "old_logprobs": old, "reference_logprobs": away})
+    nothing = torch.full((2,), NAN)
+    state = now.weighting.init(torch.ones(1, 2), Setting(("first", "second"), nothing, nothing, nothing, nothing))
+    weights, gain = now.weighting.weigh(state, rows)
+    credit, _ = now.credit(rows, weights, gain, now.credit.init(1, 2))
+    losses = TotalLoss(
+        policy=Model(model),
+        terms=now.losses,
+        credit=credit,
+        token_weights=now.reduce(rows, credit),
+        preferences=channel_preferences(weights, credit),
+        needs=recipe.needs,
+        couples=recipe.couples,
+    )
+    assert Need.REFERENCE in recipe.needs
+    loss = losses(rows).sum()
+    assert_close(loss, theirs, atol=1e-5, rtol=0)
+    assert max(g.abs().max() for g in expected) > 1e-2
+    for ours, trl in zip(torch.autograd.grad(loss, list(model.parameters())), expected):
+        assert_close(ours, trl, atol=1e-5, rtol=0)

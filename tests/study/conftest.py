@@ -1,70 +1,53 @@
-"""A study small enough for tests: a tiny untrained model that adds, three steps."""
+"""The tiny study as a file, for processes that are stopped and killed."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+
+STUDY_FILE = '''
+import time
+from pathlib import Path
 
 from moalign import Objective, Study, recipes
-from moalign.tasks import arithmetic
 
-DATA = [{"prompt": f"{a}+{b}=", "answer": str(a + b)} for a in range(10, 20) for b in range(10, 20)]
+SLOW = Path(__file__).with_name("slow")  # while this file is there, every reward takes its time
+DATA = [{{"prompt": f"{{a}}+{{b}}=", "answer": str(a + b)}} for a in range(10, 20) for b in range(10, 20)]
 
-
-def digits(completions: list[str], **columns: Any) -> list[float]:
-    """Share of characters that are digits."""
+def digits(completions, **columns):
+    if SLOW.exists():
+        time.sleep(0.3)
     return [sum(c.isdigit() for c in text) / max(len(text), 1) for text in completions]
 
-
-def short(completion_ids: list[list[int]], **columns: Any) -> list[float]:
+def short(completion_ids, **columns):
     return [1 - len(ids) / 8 for ids in completion_ids]
 
-
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("models") / "tiny"
-    tokenizer = arithmetic.tokenizer()
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=None,
+def study_of(name):
+    return Study(
+        name,
+        [Objective("digits", digits, bounds=(0, 1)), Objective("short", short, bounds=(0, 1))],
+        model={model!r},
+        train_dataset=DATA,
+        recipe=recipes.hypervolume(
+            steps=6, prompts_per_step=2, num_generations=4, max_completion_length=8, learning_rate=1e-2
+        ),
+        members=3,
+        reference_point={{"digits": 0.0, "short": 0.0}},
+        eval_prompts=10,
+        save_steps=2,
     )
-    LlamaForCausalLM(config).save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return str(path)
+
+study, other = study_of("tiny"), study_of("other")
+'''
 
 
 @pytest.fixture
-def tiny_study(tiny_model: str) -> Callable[..., Study]:
-    def make(name: str = "tiny", **changes: Any) -> Study:
-        settings: dict[str, Any] = {
-            "objectives": [Objective("digits", digits, bounds=(0, 1)), Objective("short", short, bounds=(0, 1))],
-            "model": tiny_model,
-            "train_dataset": DATA,
-            "recipe": recipes.gdpo(
-                steps=3, prompts_per_step=2, num_generations=4, max_completion_length=8, learning_rate=1e-2
-            ),
-            "members": 3,
-            "reference_point": {"digits": 0.0, "short": 0.0},
-            "eval_prompts": 8,
-            "save_steps": 2,
-        }
-        return Study(name, **{**settings, **changes})
+def study_file(tiny_model: str, tmp_path: Path) -> Callable[[str], Path]:
+    """Write an importable file with the studies `tiny` and `other` of six steps; return its path."""
 
-    return make
+    def write(name: str) -> Path:
+        path = tmp_path / f"{name}.py"
+        path.write_text(STUDY_FILE.format(model=tiny_model))
+        return path
 
-
-@pytest.fixture
-def runs(tmp_path: Path) -> Path:
-    return tmp_path / "runs"
+    return write

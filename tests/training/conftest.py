@@ -20,7 +20,7 @@ WORDS, PROMPTS = 4, 2
 
 @dataclass(frozen=True)
 class World(Environment):
-    """A completion's reward is the sum over its tokens of ``worth[token]``, one column per objective; NaN is missing."""
+    """A completion's reward is the sum over its tokens of ``worth[token]``, one column per objective."""
 
     worth: torch.Tensor  # word objective
     names: tuple[str, ...]
@@ -39,8 +39,8 @@ class World(Environment):
         columns = {"prompt": [str(i) for i in number.tolist()]}
         return Prompts(number, number[:, None], torch.ones(count, 1, dtype=torch.bool), columns)
 
-    def examples(self, count: int) -> Examples:
-        return Examples(self.prompts(count), [["1 2", "3"] for _ in range(count)])
+    def examples(self, count: int, columns: Any) -> Examples:
+        return Examples(self.prompts(count), [["1 2", "3"][: len(columns)] for _ in range(count)])
 
     def encode(self, completions: Any) -> Samples:
         lists = [[int(word) for word in text.split()] for text in completions]

@@ -11,13 +11,14 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from moalign import training
+from moalign import recipes, training
 from moalign.credit import AtAdvantage, AtGradient, CreditPipeline, group_relative
 from moalign.losses import KL, PolicyLoss, constant_bounds, value_mse
 from moalign.optimizers.steps import SGD
 from moalign.parts import REGISTRY, Linear, PerMember, bind
 from moalign.records import Outputs, Rows, State
 from moalign.training.descent import Descent
+from moalign.training.gap_fill import GapFill
 from moalign.training.losses import TotalLoss
 from moalign.training.recipe import Recipe
 
@@ -185,9 +186,9 @@ def never(rows: Rows) -> torch.Tensor:
 @pytest.mark.parametrize("name", ["grpo", "gdpo", "dr_grpo", "rloo", "reinforce", "gspo", "mgda", "linear",
                                   "hypervolume", "lagrangian", "gfpo", "dcpo", "trust_region", "c_morl"])  # fmt: skip
 def test_missing_rewards_leave_no_nan(world: Go, go: Go, name: str, valid: Any) -> None:
-    from moalign.recipes import RECIPES
-
-    part = RECIPES[name](steps=3, prompts_per_step=2, num_generations=8, max_completion_length=2, learning_rate=0.1)
+    part = getattr(recipes, name)(
+        steps=3, prompts_per_step=2, num_generations=8, max_completion_length=2, learning_rate=0.1
+    )
     run = go(part, world(WORTH, valid=valid), [[0.5, 0.5], [1.0, 0.0]])
     assert torch.isfinite(run.policy.tensors["logits"]).all()
     for record in run.records:
@@ -222,7 +223,7 @@ def test_a_member_with_an_impossible_loss_is_stopped_and_named(
     assert run.state["update"]["active"].tolist() == [True, False]
     assert torch.equal(run.policy.tensors["logits"][1], torch.zeros(2, 2, 4))
     assert run.policy.tensors["logits"][0].abs().max() > 0
-    assert [message for message in caplog.messages if "m1" in message][0].startswith("member m1 stopped at step 0")
+    assert "member m1 stopped at step 0" in caplog.text and "member m0" not in caplog.text
     assert len([message for message in caplog.messages if "stopped" in message]) == 1
 
 
@@ -237,7 +238,8 @@ def test_the_loop_is_short_and_names_no_method() -> None:
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     named = {method.name for method in REGISTRY.values()} | {method.part.__name__ for method in REGISTRY.values()}
     assert {"grpo", "descent", "Descent", "line-search"} <= named
-    assert not (words | texts) & named
+    own = {"policy", "members", "running"}  # a loss, an offer and a normalizer; here the step's own records
+    assert not (words | texts) & (named - own)
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.If | ast.IfExp | ast.Match)]
 
 
@@ -248,3 +250,37 @@ def test_two_groups_of_rows_do_not_meet(world: Go, go: Go) -> None:
     assert_close(both.policy.tensors["logits"][0], alone.policy.tensors["logits"][0])
     again = go(part, replace(world(WORTH), seed=1), CORNERS[:1])
     assert not torch.equal(again.policy.tensors["logits"], alone.policy.tensors["logits"])
+
+
+def test_pairs_and_examples_go_through_the_same_loop(world: Go, go: Go) -> None:
+    small = {"steps": 30, "prompts_per_step": 2, "max_completion_length": 2, "learning_rate": 0.1}
+    pairs = go(recipes.dpo(**small), world(WORTH), CORNERS)  # "1 2" is chosen, "3" rejected
+    assert_close(torch.tensor(pairs.records[0]["loss"]), torch.full((2,), math.log(2)), atol=1e-5, rtol=0)
+    odds = pairs.odds()
+    chosen, rejected = odds[:, :, 0, 1] * odds[:, :, 1, 2], odds[:, :, 0, 3]
+    assert (chosen / rejected > 2 * (1 / 16) / (1 / 4)).all()
+    examples = go(recipes.sft(**small), world(WORTH), CORNERS)
+    assert_close(torch.tensor(examples.records[0]["loss"]), torch.full((2,), math.log(4)), atol=1e-5, rtol=0)
+    assert (examples.odds()[:, :, 0, 1] > 0.6).all() and (examples.odds()[:, :, 1, 2] > 0.6).all()
+
+
+def test_cloned_members_take_their_numbers_along(world: Go, go: Go) -> None:
+    part = recipe(
+        steps=6,
+        credit=CreditPipeline(collapse=AtAdvantage()),
+        weighting="lagrangian",
+        breed=GapFill(at=0.5, clones=2),
+        temperature=PerMember([1.0, 0.5]),
+        learning_rate=PerMember([0.1, 0.2]),
+    )
+    run = go(part, world(WORTH), CORNERS)
+    assert [len(record["members"]) for record in run.records] == [2, 2, 2, 2, 4, 4]
+    parent = run.policy.members[2].split(".")[0]
+    assert run.policy.members[2:] == (f"{parent}.1", f"{parent}.2")
+    number = run.policy.members.index(parent)
+    for path in ("temperature", "learning_rate"):
+        values = run.state["knobs"][path]
+        assert len(values) == 4 and values[2] == values[3] == values[number]
+    assert run.state["breed"]["born"].tolist() == [-1, -1, 3, 3]
+    moved = run.policy.tensors["logits"].detach()
+    assert not torch.equal(moved[2], moved[number]) and not torch.equal(moved[2], moved[3])  # they climb elsewhere

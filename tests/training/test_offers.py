@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from moalign.errors import ConfigError
-from moalign.training.offers import Members, Soups
 from moalign.records import Need, Policy
+from moalign.training.offers import Members, Soups
 
 
 @dataclass

@@ -4,6 +4,7 @@ import torch
 from moalign.errors import ConfigError
 from moalign.records import Signals
 from moalign.weighting import Lagrangian
+from moalign.weighting.lagrangian import constrain
 
 NAN = float("nan")
 UNIT = {"ideal": [1.0, 1.0], "nadir": [0.0, 0.0]}
@@ -91,3 +92,30 @@ def test_meets_its_constraint_on_a_bandit(declare, bandit, rows):
 def test_refuses_impossible_options(options):
     with pytest.raises(ConfigError, match=f"`{next(iter(options))}` must"):
         Lagrangian(**options)
+
+
+@pytest.mark.parametrize(
+    ("nadir", "value", "floor"),
+    # z + 0.9 (r - z); and without a nadir 0.9 r for a positive r, r - 0.1 |r| for a negative one
+    [(0.0, 0.4, 0.36), (-1.0, 0.4, 0.26), (NAN, 0.4, 0.36), (NAN, -10.0, -11.0)],
+)
+def test_a_clone_is_told_to_hold_what_its_parent_has(declare, nadir, value, floor):
+    state = Lagrangian().init(torch.tensor([[0.3, 0.7], [0.5, 0.5]]), declare(ideal=[NAN, NAN], nadir=[nadir, nadir]))
+    state["multiplier"] += 2.0
+    before = {name: tensor.clone() for name, tensor in state.items()}
+    after = constrain(state, 1, objective=0, value=torch.tensor([5.0, value]), retain=0.9)
+    torch.testing.assert_close(after["threshold"], torch.tensor([[NAN, NAN], [NAN, floor]]), equal_nan=True)
+    torch.testing.assert_close(after["preference"], torch.tensor([[0.3, 0.7], [1.0, 0.0]]))
+    assert after["multiplier"].tolist() == [[2.0, 2.0], [0.0, 0.0]]
+    torch.testing.assert_close(state, before, equal_nan=True)  # nothing is changed in place
+
+
+def test_a_stricter_threshold_of_the_study_stays(declare):
+    setting = declare(ideal=[1.0, 1.0], nadir=[0.0, 0.0], thresholds=[NAN, 0.8])
+    state = Lagrangian().init(torch.tensor([[1.0, 0.0]]), setting)
+    assert constrain(state, 0, objective=0, value=torch.tensor([0.1, 0.5]), retain=0.9)["threshold"][0, 1] == 0.8
+
+
+def test_only_a_state_with_thresholds_can_be_constrained():
+    with pytest.raises(ConfigError, match="needs `weighting='lagrangian'`"):
+        constrain({"preference": torch.ones(1, 2)}, 0, objective=0, value=torch.ones(2), retain=0.9)
