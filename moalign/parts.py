@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, SupportsFloat, TypeVar
+from typing import Any, SupportsFloat, TypeVar, get_args
 
 from moalign.errors import ConfigError, UnknownNameError, nearest
 
@@ -163,6 +163,18 @@ def fields(value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return dict(value)
     return {}
+
+
+def may_move(owner: Any, name: str) -> bool:
+    """Return whether a field may be scheduled or set per member: it is declared a `Knob`, or as a tensor."""
+    if isinstance(owner, Bound | types.FunctionType):
+        fn = owner.fn if isinstance(owner, Bound) else owner
+        declared = inspect.signature(fn).parameters[name].annotation
+    elif dataclasses.is_dataclass(owner):
+        declared = next(f.type for f in dataclasses.fields(owner) if f.name == name)
+    else:
+        return False
+    return any(kind is Schedule or hasattr(kind, "array_type") for kind in get_args(declared))
 
 
 def walk(root: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -34,4 +34,4 @@ def test_command_lists_them() -> None:
     assert done.exit_code == 0
     listed = {(line["kind"], line["name"]) for line in json.loads(done.stdout)}
     assert listed == {(method.kind, method.name) for method in all_methods()}
-    assert {"gfpo", "dcpo", "trust_region", "c_morl"} <= {name for kind, name in listed if kind == "recipe"}
+    assert {"gfpo", "dcpo", "trust-region", "c-morl"} <= {name for kind, name in listed if kind == "recipe"}

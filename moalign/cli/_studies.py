@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moalign.errors import ConfigError
+from moalign.errors import ConfigError, RunError, StudyError
 
 if TYPE_CHECKING:
     from moalign.study import Study
@@ -75,3 +75,17 @@ def select_studies(file: Path, *, only: str | None, settings: Sequence[str]) -> 
         names = ", ".join(study.name for study in studies)
         raise ConfigError(f"`--only {only}`: `{file}` defines {names}.")
     return chosen
+
+
+def check_all(studies: Sequence["Study"], out: Path) -> None:
+    """Raise `StudyError` with everything that is wrong with any of the studies, each to run in ``out/<name>``."""
+    found: list[str] = []
+    for study in studies:
+        try:
+            study.check(out / study.name)
+        except StudyError as error:
+            found += [f"{study.name}: {problem}" for problem in error.problems]
+        except RunError as error:
+            found.append(f"{study.name}: {error}")
+    if found:
+        raise StudyError(found)

@@ -18,7 +18,7 @@ EXAMPLES = """
 def demo(
     out: Annotated[Path, typer.Option(help="Directory of run directories.")] = Path("runs"),
     members: Annotated[int, typer.Option(min=1, help="Policies trained together.")] = 4,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 40,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 32,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
 ) -> None:
     """Train a small front on a CPU and show it: accuracy, brevity and clarity of a model that adds numbers."""

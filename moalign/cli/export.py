@@ -8,9 +8,9 @@ import typer
 EXAMPLES = """
 [bold]Examples[/]
 
-  moalign export runs/arithmetic m03 --to out/m03              an adapter: PeftModel.from_pretrained
+  moalign export runs/arithmetic m03 --to out/m03          # for PEFT
 
-  moalign export runs/arithmetic m03 --to out/m03 --merge      a model: AutoModelForCausalLM.from_pretrained
+  moalign export runs/arithmetic m03 --to out/m03 --merge  # a whole model
 """
 
 

@@ -10,9 +10,9 @@ EXAMPLES = """
 
   moalign run studies/arithmetic.py
 
-  moalign run studies/arithmetic.py --set recipe.steps=20 --set members=4 --out /tmp/runs
+  moalign run studies/arithmetic.py --set recipe.steps=20 --out /tmp/runs
 
-  moalign run studies/arithmetic.py --resume must          continue a run that was stopped
+  moalign run studies/arithmetic.py --resume must   # only continue
 
   moalign run studies/arithmetic.py --report-to tensorboard
 """
@@ -35,7 +35,7 @@ def run(
     Prints each front and writes report.html into the main study's run directory. Run again to continue after a stop.
     """
     from moalign.cli._quiet import quiet
-    from moalign.cli._studies import select_studies
+    from moalign.cli._studies import check_all, select_studies
     from moalign.cli._together import continuable, run_here, run_together
 
     if resume not in ("auto", "must", "never"):
@@ -46,8 +46,7 @@ def run(
         if len(studies) == 1:
             run_here(studies[0], out, resume=resume, report_to=report_to, events=events)
         else:
-            for found in studies:
-                found.check()
+            check_all(studies, out)
             run_together(study, studies, out, settings=set, resume=resume, report_to=report_to, jobs=jobs)
     if events:
         return

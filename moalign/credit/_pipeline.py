@@ -12,7 +12,7 @@ from moalign.credit._group_relative import group_relative
 from moalign.credit._moments import moments, varies
 from moalign.credit._normalizers import none
 from moalign.credit._spread import spread
-from moalign.parts import bind, look_up_names, part, register
+from moalign.parts import bind, fields, look_up_names, part, register
 from moalign.records import Credit, Metrics, Rewards, Rows, State
 
 Grid = Float[Tensor, "member prompt group objective"]
@@ -38,6 +38,12 @@ class CreditPipeline:
 
     def __post_init__(self) -> None:
         look_up_names(self)
+
+    @property
+    def scales_objectives(self) -> bool:
+        """Whether each objective is divided by its own spread before the objectives are added up."""
+        apart = not isinstance(self.collapse, AtReward)
+        return self.normalize != bind(none) or (apart and bool(fields(self.estimate).get("scale", False)))
 
     def init(self, members: int, objectives: int) -> State:
         """Return the state before the first step: the best reward seen so far, and what the normalizer remembers."""

@@ -20,7 +20,7 @@ def base_path() -> Path:
     return Path(__file__).parent / "base"
 
 
-def demo_study(*, members: int = 4, steps: int = 40, seed: int = 0) -> "Study":
+def demo_study(*, members: int = 4, steps: int = 32, seed: int = 0) -> "Study":
     """Return the study that `moalign demo` runs: accuracy, brevity and clarity of two-digit sums.
 
     >>> study = demo_study(members=3, steps=20)

@@ -16,7 +16,8 @@ def print_point(front: Front, id: str, console: Console, *, samples: int = 3) ->
         console.print(f"files: {escape(str(point.path))}", soft_wrap=True)
     for sample in point.samples[:samples]:
         rewards = ", ".join(f"{name} {'missing' if r is None else f'{r:g}'}" for name, r in sample.rewards.items())
-        console.print(f"\n[bold]{escape(as_text(sample.prompt))}[/]{escape(as_text(sample.completion))}", highlight=False)
+        said = f"\n[bold]{escape(as_text(sample.prompt))}[/]{escape(as_text(sample.completion))}"
+        console.print(said, highlight=False)
         console.print(f"[dim]{escape(rewards)}[/]", highlight=False)
 
 

@@ -43,22 +43,23 @@ TAKEN = {
     "multi_objective_aggregation": "credit",
     "scale_rewards": "credit.estimate",
     "mask_truncated_completions": "collect.mask_truncated",
+    "disable_dropout": "always so: policies do not drop out",
     "seed": "the study's seed, by hand",
 }
 """Fields of `GRPOConfig` that change numbers and are taken over, and where to."""
 
 BESIDE = frozenset(
     """output_dir logging_strategy logging_steps logging_first_step log_on_each_node logging_nan_inf_filter log_level
-    log_level_replica disable_tqdm report_to run_name project trackio_space_id trackio_bucket_id trackio_static_space_id
-    eval_strategy eval_steps eval_delay per_device_eval_batch_size eval_on_start save_strategy save_steps
-    save_total_limit save_only_model save_on_each_node enable_jit_checkpoint push_to_hub hub_token hub_model_id
-    hub_strategy hub_private_repo hub_always_push hub_revision bf16 fp16 tf32 bf16_full_eval fp16_full_eval gradient_checkpointing
-    gradient_checkpointing_kwargs activation_checkpointing activation_checkpointing_kwargs use_cache use_cpu
-    dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor
-    accelerator_config average_tokens_across_devices remove_unused_columns num_train_epochs use_liger_kernel
-    torch_compile num_generations_eval log_completions log_multimodal num_completions_to_print log_unique_prompts
-    log_completions_hub_repo ddp_timeout skip_memory_metrics pad_to_multiple_of local_rank do_train do_eval
-    disable_dropout debug include_for_metrics""".split()
+    log_level_replica disable_tqdm report_to run_name project trackio_space_id trackio_bucket_id
+    trackio_static_space_id eval_strategy eval_steps eval_delay per_device_eval_batch_size eval_on_start
+    save_strategy save_steps save_total_limit save_only_model save_on_each_node enable_jit_checkpoint push_to_hub
+    hub_token hub_model_id hub_strategy hub_private_repo hub_always_push hub_revision bf16 fp16 tf32 bf16_full_eval
+    fp16_full_eval gradient_checkpointing gradient_checkpointing_kwargs activation_checkpointing
+    activation_checkpointing_kwargs use_cache use_cpu dataloader_num_workers dataloader_pin_memory
+    dataloader_persistent_workers dataloader_prefetch_factor accelerator_config average_tokens_across_devices
+    remove_unused_columns num_train_epochs use_liger_kernel torch_compile num_generations_eval log_completions
+    log_multimodal num_completions_to_print log_unique_prompts log_completions_hub_repo ddp_timeout
+    skip_memory_metrics pad_to_multiple_of local_rank do_train do_eval debug include_for_metrics""".split()
 )
 """Fields that say where logs go or how memory is used; they change no number that a recipe is about."""
 

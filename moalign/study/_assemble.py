@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -128,7 +129,9 @@ def _model(study: "Study") -> Any:
     gpu = torch.cuda.is_available()
     if not isinstance(study.model, str | PathLike):
         return study.model
-    return load_model(study.model, dtype=None if gpu else torch.float32).to("cuda" if gpu else "cpu")
+    source = study.model if isinstance(study.model, str) else Path(study.model)
+    model: Any = load_model(source, dtype=None if gpu else torch.float32)
+    return model.to("cuda" if gpu else "cpu")
 
 
 def _policy(study: "Study", model: Any, tokenizer: Any) -> Policy:

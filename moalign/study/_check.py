@@ -1,10 +1,12 @@
 """Check a study before anything is trained: every error at once, and what the run will take."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moalign.errors import StudyError
+from moalign.errors import RunError, StudyError
 from moalign.records import Need
+from moalign.runs import RunDirectory
 from moalign.study._problems import MISSING, find_problems
 from moalign.study._suggest import suggested
 
@@ -32,13 +34,21 @@ class Plan:
         )
 
 
-def check(study: "Study") -> Plan:
-    """Return the plan of a study; raise `StudyError` with every problem found."""
+def check(study: "Study", output_dir: str | Path | None = None) -> Plan:
+    """Return the plan of a study; raise `StudyError` with every problem found, an occupied directory among them."""
     found = find_problems(study)
-    if found == [MISSING]:  # everything else is there to show where the base model stands
+    taken: RunError | None = None
+    if output_dir is not None:
+        try:
+            RunDirectory(output_dir).refuse_other(study.spec())
+        except RunError as error:
+            taken = error
+    if taken is not None and not found:
+        raise taken
+    if found == [MISSING] and taken is None:  # everything else is there to show where the base model stands
         found = [f"{MISSING} {suggested(study)}"]
     if found:
-        raise StudyError(found)
+        raise StudyError([*found, *([] if taken is None else [str(taken)])])
     return plan(study)
 
 

@@ -98,7 +98,7 @@ def _recipe_problems(study: "Study") -> list[str]:
         knobs(recipe, study.members)
     except MoalignError as error:
         found.append(f"`recipe`: {error}")
-    return found
+    return found + recipe.problems()
 
 
 def _model_problems(study: "Study") -> list[str]:

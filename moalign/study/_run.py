@@ -14,7 +14,7 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor
 
-from moalign.errors import MoalignError, RunError, StudyError
+from moalign.errors import MoalignError, RunError
 from moalign.evaluation import Evaluation, evaluate
 from moalign.fronts import Front, build_front
 from moalign.records import Policy, State
@@ -47,7 +47,7 @@ def run(
 ) -> Front:
     """See `Study.run`."""
     directory = RunDirectory(Path(output_dir) if output_dir is not None else Path("runs") / study.name)
-    check_with(study, directory)
+    study.check(directory.path)
     with directory, Stopping() as stopping:
         existed = directory.create(study.spec(), resume=resume)
         if directory.status["state"] == "finished":
@@ -63,18 +63,6 @@ def run(
             stopping.leave()
             policy, state = _train(study, made, directory, bars, stopping)
             return _value(study, made, policy, state, directory, bars, stopping)
-
-
-def check_with(study: "Study", directory: RunDirectory) -> None:
-    """Check a study; where it has errors, one about the directory is told with them."""
-    try:
-        study.check()
-    except StudyError as error:
-        try:
-            directory.refuse_other(study.spec())
-        except RunError as other:
-            raise StudyError([*error.problems, str(other)]) from None
-        raise
 
 
 def same_data(directory: RunDirectory, fingerprints: dict[str, str]) -> None:

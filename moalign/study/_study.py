@@ -5,6 +5,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moalign.errors import ConfigError, StudyError
 from moalign.objectives import Objective, as_objectives, trained
 from moalign.parts import canonical, put, spec
 
@@ -78,9 +79,16 @@ class Study:
 
     def replace(self, **changes: Any) -> "Study":
         """Return the study with fields replaced by dotted path, e.g. ``replace(**{"recipe.learning_rate": 1e-4})``."""
-        study = self
+        study, errors = self, []
         for path, value in changes.items():
-            study = put(study, path, value)
+            try:
+                study = put(study, path, value)
+            except ConfigError as error:
+                errors.append(error)
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise StudyError([str(error) for error in errors])
         return study
 
     def spec(self) -> dict[str, Any]:
@@ -91,11 +99,14 @@ class Study:
         """Return the objectives that are trained; the others are only tracked."""
         return trained(self.objectives)
 
-    def check(self) -> "Plan":
-        """Return what the run will take; raise `StudyError` with everything that is wrong, before training."""
+    def check(self, output_dir: str | Path | None = None) -> "Plan":
+        """Return what the run will take; raise `StudyError` with everything that is wrong, before training.
+
+        With `output_dir`, it must not be the run of another study.
+        """
         from moalign.study._check import check
 
-        return check(self)
+        return check(self, output_dir)
 
     def run(
         self,

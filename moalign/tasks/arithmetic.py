@@ -308,6 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the parameters and the texts (default: 0)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
     options = vars(parser.parse_args(arguments))
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers' bars while saving: one file, at once
     try:
         print(train_base(options.pop("directory"), **options))
     except ConfigError as error:

@@ -15,8 +15,8 @@ from moalign.training.losses import TotalLoss
 Gradients = list[dict[str, Tensor]]  # one dict per channel
 
 
-def as_member(value: float | Tensor, members: int, device: torch.device) -> Float[Tensor, "member"]:
-    """Return a knob as one number per member."""
+def as_member(value: Any, members: int, device: torch.device) -> Float[Tensor, "member"]:
+    """Return a knob, resolved to a number or a ``[member]`` tensor, as one number per member."""
     return torch.as_tensor(value, dtype=torch.float32, device=device).expand(members)
 
 

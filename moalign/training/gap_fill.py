@@ -1,6 +1,7 @@
 """C-MORL's Pareto extension: clone members beside the widest gaps of the front and let them climb, constrained."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -9,7 +10,7 @@ from moalign.optimizers.selection import beside_gaps
 from moalign.parts import register
 from moalign.records import Points, Policy, State
 from moalign.training.gather import clone
-from moalign.weighting.lagrangian import check_constrainable, constrain
+from moalign.weighting.lagrangian import constrain, needs_multipliers
 
 
 @register(
@@ -37,19 +38,20 @@ class GapFill:
         if not (0 <= self.at < 1 and 0 <= self.retain <= 1 and self.parents >= 1 and self.clones >= 1):
             raise ConfigError(f"{self}: `at` and `retain` are shares, `parents` and `clones` numbers of at least 1.")
 
+    def problems(self, recipe: Any) -> list[str]:
+        return needs_multipliers(recipe)
+
     def __call__(self, policy: Policy, state: State, points: Points) -> tuple[Policy, State]:
-        check_constrainable(state["weighting"])
         if self.clones > points.values.shape[1]:
             raise ConfigError(f"`clones` is {self.clones} with {points.values.shape[1]} objectives; one climbs each.")
         if "born" in state["breed"] or points.progress < self.at:
             return policy, state
-        active = state["update"].get("active", torch.ones(len(points.values)) > 0).to(points.values.device)
-        chosen, gaps = beside_gaps(points.values.where(active[:, None], torch.nan).cpu(), count=self.parents)
+        active = state["update"].get("active", torch.ones(len(points.values)) > 0)
+        chosen, gaps = beside_gaps(points.values.where(active[:, None].cpu(), torch.nan), count=self.parents)
         first = gaps.argsort(dim=1, descending=True, stable=True)[:, : self.clones]
         parents = chosen.repeat_interleave(first.shape[1]).tolist()
         policy, state, born = clone(policy, state, parents, step=points.step)
         weighting = state["weighting"]
         for member, parent, objective in zip(born, parents, first.flatten().tolist()):
-            value = points.values[parent]
-            weighting = constrain(weighting, member, objective=objective, value=value, retain=self.retain)
+            weighting = constrain(weighting, member, objective, value=points.values[parent], retain=self.retain)
         return policy, {**state, "weighting": weighting}

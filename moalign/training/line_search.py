@@ -24,9 +24,9 @@ class LineSearch:
     r"""Take the largest step down the gradient that lowers the loss with mean KL(old‖new) at most ``max_kl``.
 
     Tries are :math:`\theta - \alpha c^i g / \lVert g \rVert`, :math:`i` = 0, ..., ``backtracks``, :math:`c` ``shrink``,
-    :math:`\alpha` the learning rate: the length of the first try. :math:`g` is the gradient of all channels' sum; TRPO
-    turns it into a natural gradient by conjugate gradients, which is left out here. Each member searches on its own;
-    one that finds no step, or whose loss is not finite, stays. Schulman et al. 2015, arXiv:1502.05477, appendix C.
+    :math:`\alpha` the learning rate: the length of the first try. :math:`g` is the gradient of the channels' weighted
+    sum; TRPO turns it into a natural gradient by conjugate gradients, which is left out here. Each member searches on
+    its own; one that finds no step, or whose loss is not finite, stays. Schulman et al. 2015, arXiv:1502.05477.
     """
 
     max_kl: Knob = 0.01
@@ -43,7 +43,7 @@ class LineSearch:
 
     def __call__(self, policy: Policy, rows: Rows, losses: TotalLoss, state: State, now: Any) -> tuple[Metrics, State]:
         total, gradients = differentiate(policy, rows, losses)
-        before, trial = total.sum(dim=1), Trial(policy, gradients)
+        before, trial = (total * losses.preferences).sum(dim=1), Trial(policy, gradients, losses.preferences)
         active = state["active"] & torch.isfinite(before) & torch.isfinite(trial.norm)
         bound, length = (as_member(x, len(active), policy.device) for x in (self.max_kl, now.learning_rate))
         searching, taken, kl = active & (trial.norm > 0), torch.zeros_like(before), torch.zeros_like(before)

@@ -22,6 +22,7 @@ from moalign.parts import (
     find,
     get,
     look_up_names,
+    may_move,
     needs_of,
     part,
     put,
@@ -77,6 +78,14 @@ class Recipe:
         if not self.losses:
             raise ConfigError("`losses` is empty; name at least one term, e.g. {'policy': PolicyLoss()}.")
 
+    def problems(self) -> list[str]:
+        """Return why these parts do not fit together, as each of them says in its own `problems(recipe)`."""
+        asked = [getattr(value, "problems", None) for value in fields(self).values()]
+        fixed = [path for path in moving(self) if not _may_move(self, path)]
+        return [problem for ask in asked if callable(ask) for problem in ask(self)] + [
+            f"`recipe.{path}` is one fixed number: neither a schedule nor PerMember." for path in fixed
+        ]
+
     @property
     def needs(self) -> frozenset[Need]:
         """What the parts read from a forward pass."""
@@ -123,6 +132,12 @@ def moving(recipe: Recipe) -> dict[str, Schedule | PerMember | Same]:
     return {path: value for path, value in walk(recipe) if isinstance(value, Schedule | PerMember | Same)}
 
 
+def _may_move(recipe: Recipe, path: str) -> bool:
+    owner, _, name = path.rpartition(".")
+    value = get(recipe, owner) if owner else recipe
+    return may_move(value, name) or isinstance(get(recipe, path), Same)
+
+
 def knobs(recipe: Recipe, members: int) -> State:
     """Return the per-member numbers as state, so that breeding gathers them like everything else."""
     state: State = {}
@@ -150,7 +165,9 @@ def resolve(recipe: Recipe, progress: float, state: State) -> Recipe:
 
 def valued_at(recipe: Recipe, state: State) -> float | Float[Tensor, "member"]:
     """Return the temperature at which trained members are valued: a schedule's end, each member's own."""
-    value = recipe.temperature if recipe.eval_temperature is None else recipe.eval_temperature
+    path = "temperature" if recipe.eval_temperature is None else "eval_temperature"
+    while isinstance(value := get(recipe, path), Same):
+        path = value.path
     if isinstance(value, PerMember):
-        return state["temperature"]
+        return state[path]
     return value.at(1.0) if isinstance(value, Schedule) else float(value)

@@ -13,16 +13,18 @@ from moalign.training.losses import TotalLoss
 
 @dataclass(frozen=True)
 class Trial:
-    """Steps from where the policy stands now, down the gradient of all channels' sum, per member of length 1."""
+    """Steps from where the policy stands now, down the gradient of the channels' weighted sum, of length 1."""
 
     policy: Policy
     gradients: Gradients
+    preferences: Float[Tensor, "member channel"]  # the channels' weights; 1 for a single one
     start: dict[str, Tensor] = field(init=False)
     down: dict[str, Tensor] = field(init=False)
     norm: Float[Tensor, "member"] = field(init=False)  # of the gradient; where 0, the direction is 0
 
     def __post_init__(self) -> None:
-        summed = {name: torch.stack([g[name] for g in self.gradients]).sum(dim=0) for name in self.gradients[0]}
+        channels = [{n: g * _wide(w, g) for n, g in c.items()} for c, w in zip(self.gradients, self.preferences.T)]
+        summed = {name: torch.stack([g[name] for g in channels]).sum(dim=0) for name in channels[0]}
         squares = [g.flatten(1).square().sum(dim=1) for g in summed.values()]
         norm = torch.stack(squares).sum(dim=0).sqrt()
         unit = {name: -g / _wide(norm.clamp(min=1e-30), g) for name, g in summed.items()}
@@ -46,7 +48,7 @@ class Trial:
         """
         loss, kl, count = (torch.zeros(rows.members, device=self.policy.device) for _ in range(3))
         for micro in self.policy.split(rows, couples=losses.couples):
-            loss = loss + losses(micro).sum(dim=1)
+            loss = loss + (losses(micro) * self.preferences).sum(dim=1)
             logprobs = self.policy.forward(micro, frozenset({Need.LOGPROBS})).logprobs
             assert micro.old_logprobs is not None, "`passes` of 2 lets the loop compute them"
             used = (micro.train_mask & micro.keep[:, None])[:, : logprobs.shape[1]]

@@ -1,5 +1,7 @@
 """What all controllers share: the three calls of a step, and the shape of what they return."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,6 +26,10 @@ class Controller:
     def observe(self, state: State, signals: Signals) -> State:
         """Return the state after what a step showed; unchanged here."""
         return state
+
+    def problems(self, recipe: Any) -> list[str]:
+        """Return why this controller does not fit a recipe; nothing here."""
+        return []
 
     def metrics(self, state: State, names: tuple[str, ...]) -> Metrics:
         """Return what is worth logging beside the weights themselves; nothing here."""
@@ -51,3 +57,13 @@ def on_simplex(preferences: Float[Tensor, "member objective"], setting: Setting)
     if not bool(((preferences >= 0).all(dim=1, keepdim=True) & (sums > 0) & sums.isfinite()).all()):
         raise ConfigError(f"`preferences` must be non-negative with a positive sum, got {preferences.tolist()}.")
     return preferences / sums
+
+
+def needs_raw_rewards(recipe: Any, name: str) -> list[str]:
+    """Return a problem if a recipe divides each objective by its spread; these weights are slopes in raw units."""
+    if not recipe.credit.scales_objectives:
+        return []
+    return [
+        f"`weighting='{name}'` weighs rewards in their own units, and `credit` divides each objective by its spread, "
+        "which undoes that; use recipes.hypervolume(), or credit.estimate.scale=false without a normalizer."
+    ]

@@ -10,7 +10,7 @@ from torch import Tensor
 from moalign.optimizers.scalarizers import SmoothChebyshev
 from moalign.parts import look_up_names, part, register
 from moalign.records import Rows, Setting, Signals, State
-from moalign.weighting.controller import Controller, Weights, on_simplex, per_member
+from moalign.weighting.controller import Controller, Weights, needs_raw_rewards, on_simplex, per_member
 from moalign.weighting.statistics import check_share, follow, normalized, per_member_copy
 
 
@@ -44,6 +44,9 @@ class FromScalarizer(Controller):
             "ideal": per_member_copy(setting.ideal.to(preferences), len(preferences)),
             "mean": torch.full_like(preferences, torch.nan),
         }
+
+    def problems(self, recipe: Any) -> list[str]:
+        return needs_raw_rewards(recipe, "from-scalarizer")
 
     def weigh(self, state: State, rows: Rows) -> Weights:
         mean, preference = state["mean"], state["preference"]

@@ -1,6 +1,7 @@
 """Weights that make the members' mean vectors cover more hypervolume together."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,7 +12,7 @@ from moalign.optimizers.dominance import rank
 from moalign.optimizers.hypervolume import gradient, hypervolume
 from moalign.parts import register
 from moalign.records import Rows, Setting, Signals, State
-from moalign.weighting.controller import Controller, Weights, on_simplex, per_member
+from moalign.weighting.controller import Controller, Weights, needs_raw_rewards, on_simplex, per_member
 from moalign.weighting.from_scalarizer import best_known
 from moalign.weighting.statistics import check_share, declared_range, follow, normalized, per_member_copy
 
@@ -78,6 +79,9 @@ class HypervolumeGradient(Controller):
             "share": preference.clone(),
             "seen": torch.zeros(members, dtype=torch.long, device=preferences.device),
         }
+
+    def problems(self, recipe: Any) -> list[str]:
+        return needs_raw_rewards(recipe, "hypervolume-gradient")
 
     def weigh(self, state: State, rows: Rows) -> Weights:
         lead = ((state["seen"] - self.warmup + 1) / max(self.ramp, 1)).clamp(0, 1)[:, None]

@@ -1,6 +1,7 @@
 """Constraints: an objective with a threshold is given weight for as long as its mean lies below it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -97,20 +98,21 @@ def _violation(state: State) -> Float[Tensor, "member objective"]:
     return ((state["threshold"] - state["mean"]) / scale).nan_to_num(nan=0.0)
 
 
-def check_constrainable(state: State) -> None:
-    """Raise `ConfigError` unless this is the state of a controller that `constrain` can write into."""
-    if not {"preference", "threshold", "multiplier", "nadir"} <= state.keys():
-        raise ConfigError("a breeder that makes constrained clones needs `weighting='lagrangian'`; set it.")
+def needs_multipliers(recipe: Any) -> list[str]:
+    """Return a problem if a recipe that breeds with `constrain` has a controller without multipliers."""
+    fits = isinstance(recipe.weighting, Lagrangian)
+    return [] if fits else ["`breed` makes constrained clones and needs `weighting='lagrangian'`; set it."]
 
 
-def constrain(state: State, member: int, *, objective: int, value: Float[Tensor, "objective"], retain: float) -> State:
+def constrain(state: State, member: int, objective: int, *, value: Float[Tensor, "objective"], retain: float) -> State:
     r"""Return a Lagrangian state in which `member` maximises `objective`, the others held at `retain` of `value`.
 
     Thresholds are :math:`z + \beta (r - z)`, :math:`z` the nadir, :math:`r` ``value``, :math:`\beta` ``retain``;
     without a declared nadir :math:`r - (1 - \beta) |r|`, which is :math:`\beta r` for positive values and lies below a
     negative one as well. A stricter threshold stays. This is how a breeder tells a clone what to do.
     """
-    check_constrainable(state)
+    if not {"preference", "threshold", "multiplier", "nadir"} <= state.keys():
+        raise ConfigError("a breeder that makes constrained clones needs `weighting='lagrangian'`; set it.")
     nadir = state["nadir"][member]
     kept = torch.where(nadir.isnan(), value - (1 - retain) * value.abs(), nadir + retain * (value - nadir))
     kept[objective] = torch.nan

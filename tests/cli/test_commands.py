@@ -6,7 +6,6 @@ import re
 import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +21,12 @@ COMMANDS = ("demo", "check", "run", "front", "show", "export", "methods", "docto
 PLAIN = re.compile(r"\x1b\[[0-9;]*m")
 
 
+def processor_seconds() -> float:
+    """Return what child processes have taken: the clock on the wall also counts what others do on this machine."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def said(err: str) -> str:
     """Return a message without colours and frames, on one line."""
     return " ".join(re.sub(r"[│╭╮╰╯─]", " ", PLAIN.sub("", err)).split())
@@ -31,18 +36,20 @@ def test_every_command_has_help_with_examples(moalign: Call) -> None:
     assert {command.callback.__name__ for command in app.registered_commands if command.callback} == set(COMMANDS)
     for command in COMMANDS:
         status, out, _ = moalign(command, "--help")
-        assert status == 0 and "Example" in out and f"moalign {command}" in out, command
+        assert status == 0 and "Example" in out, command
+        examples = [line for line in re.split("Examples?", out)[-1].splitlines() if line.strip()]
+        assert examples and all(line.strip().startswith(f"moalign {command}") for line in examples), out  # none wrapped
     status, out, _ = moalign("--help")
     assert status == 0 and all(command in out for command in COMMANDS)
 
 
 def test_help_is_quick() -> None:
     def seconds() -> float:
-        began = time.perf_counter()
+        before = processor_seconds()
         subprocess.run([sys.executable, "-m", "moalign", "--help"], check=True, capture_output=True)
-        return time.perf_counter() - began
+        return processor_seconds() - before
 
-    assert min(seconds() for _ in range(5)) < 0.3
+    assert min(seconds() for _ in range(3)) < 0.3
 
 
 def test_check_tells_what_a_run_takes(moalign: Call, study_file: Path) -> None:
@@ -223,17 +230,16 @@ def test_demo_trains_at_a_small_size(moalign: Call, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_demo_shows_a_trained_front(tmp_path: Path) -> None:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = processor_seconds()
     command = [sys.executable, "-m", "moalign", "demo", "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took = processor_seconds() - before
     assert done.returncode == 0, done.stderr
     run = load(tmp_path / "demo")
     assert len(run.front) >= 3 and all(point.id in done.stdout for point in run.front)
     curve = run.metrics().groupby("step")["pareto/hypervolume"].first()
     assert curve.iloc[-1] > 1.2 * curve.iloc[0]  # trained
-    # seconds of the processor, because others may want it too: one thread, so no less than on a machine at rest
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 60
+    assert took < 60  # one thread: on a machine at rest, no more seconds pass
 
 
 def test_an_interrupt_says_how_to_continue(moalign: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

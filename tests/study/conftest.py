@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-STUDY_FILE = '''
+STUDY_FILE = """
 import time
 from pathlib import Path
 
@@ -38,11 +38,11 @@ def study_of(name):
     )
 
 study, other = study_of("tiny"), study_of("other")
-'''
+"""
 
 
 @pytest.fixture
-def study_file(tiny_model: str, tmp_path: Path) -> Callable[[str], Path]:
+def stoppable(tiny_model: str, tmp_path: Path) -> Callable[[str], Path]:
     """Write an importable file with the studies `tiny` and `other` of six steps; return its path."""
 
     def write(name: str) -> Path:

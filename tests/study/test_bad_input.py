@@ -116,9 +116,9 @@ def test_members(tiny_study: Make) -> None:
 
 def test_unknown_parts_and_options(tiny_study: Make) -> None:
     assert "no recipe is called `gdop`; did you mean gdpo" in only(tiny_study(recipe="gdop"))
-    with pytest.raises(UnknownNameError, match="learning_rat.*did you mean learning_rate"):
+    with pytest.raises(UnknownNameError, match=r"learning_rat.*did you mean learning_rate"):
         tiny_study().replace(**{"recipe.learning_rat": 1.0})
-    with pytest.raises(UnknownNameError, match="no estimator is called `group-relativ`.*group-relative"):
+    with pytest.raises(UnknownNameError, match=r"no estimator is called `group-relativ`.*group-relative"):
         tiny_study().replace(**{"recipe.credit.estimate": "group-relativ"})
     with pytest.raises(ConfigError, match="learning_rat"):
         recipes.gdpo(learning_rat=1.0)
@@ -232,7 +232,7 @@ def test_a_study_that_fails_to_load_leaves_the_directory_free(tiny_study: Make, 
 
 def test_directory_of_another_study(tiny_study: Make, runs: Path) -> None:
     tiny_study().run(runs / "tiny")
-    with pytest.raises(RunError, match="another study(.|\n)*members: 3 -> 2"):
+    with pytest.raises(RunError, match=r"another study(.|\n)*members: 3 -> 2"):
         tiny_study(members=2).run(runs / "tiny")
 
 
@@ -288,29 +288,33 @@ def test_wrong_types_are_errors_of_the_study(tiny_model: str) -> None:
         assert "\n" not in message or name == "objectives", message  # this and nothing else
 
 
-FILE = """
-from moalign import Objective, Study
-
-def one(completions, **columns): return [1.0 for _ in completions]
-
-study = Study("tiny", [Objective("a", one, bounds=(0, 1))], model={model!r}, reference_point={{"a": 0.0}},
-              train_dataset=[{{"prompt": f"{{i}}="}} for i in range(100)], members=2)
-"""
-
-
 @pytest.mark.parametrize(
-    ("setting", "message"),
+    ("settings", "messages"),
     [
-        ("recipe.learning_rat=1", "did you mean learning_rate"),
-        ("recipe=gdop", "did you mean gdpo"),
-        ("membrs=4", "did you mean members"),
-        ("members=many", "`members` must be an integer"),
-        ("members", "write path=value"),
+        (["recipe.learning_rat=1"], ["did you mean learning_rate"]),
+        (["recipe=gdop", "members=0"], ["did you mean gdpo", "`members` must be an integer of at least 1"]),
+        (["recipe.learning_rat=1", "membrs=4"], ["did you mean learning_rate", "did you mean members"]),
+        (["recipe.weighting=constan"], ["no controller is called `constan`; did you mean constant"]),
+        (["members"], ["write path=value"]),
+        (
+            ["train_dataset=no.jsonl", "save_steps=0"],  # both studies of the file
+            ["- tiny: `save_steps`", "- tiny: `train_dataset`", "- tiny-fixed: `save_steps`", "tiny-fixed: `train_"],
+        ),
     ],
 )
-def test_settings_on_the_command_line(tiny_model: str, tmp_path: Path, setting: str, message: str) -> None:
-    (tmp_path / "study_file.py").write_text(FILE.format(model=tiny_model))
-    command = [sys.executable, "-m", "moalign", "run", "study_file.py", "--set", setting]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
-    assert not (tmp_path / "runs").exists()
+def test_settings_on_the_command_line(
+    moalign: Callable[..., tuple[int, str, str]], study_file: Path, runs: Path, settings: list[str], messages: list[str]
+) -> None:
+    code, _, errors = moalign("run", study_file, "--out", runs, *[f"--set={setting}" for setting in settings])
+    assert code == 2 and "Traceback" not in errors and not runs.exists()
+    for message in messages:
+        assert message in errors
+
+
+def test_no_study_of_a_file_starts_when_one_has_no_place(
+    moalign: Callable[..., tuple[int, str, str]], study_file: Path, finished: Path
+) -> None:
+    out = finished.parent  # holds the first study as it is
+    code, _, errors = moalign("run", study_file, "--out", out, "--set=seed=5")
+    assert code == 2 and "tiny: " in errors and "another study" in errors and "seed: 0 -> 5" in errors
+    assert sorted(path.name for path in out.iterdir()) == ["tiny"]

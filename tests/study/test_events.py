@@ -43,9 +43,7 @@ class Listener(TrainerCallback):
         self.heard.append(("end", state.global_step))
 
 
-def test_a_callback_hears_everything_in_order(
-    tiny_study: Make, runs: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_callback_hears_everything_in_order(tiny_study: Make, runs: Path, caplog: pytest.LogCaptureFixture) -> None:
     listener = Listener()
     with caplog.at_level(logging.WARNING):
         front = tiny_study().run(runs / "tiny", callbacks=[listener])

@@ -125,10 +125,10 @@ print(json.dumps(list(statuses)))
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_it_ends_in_the_same_run(study_file: Callable[[str], Path], runs: Path) -> None:
+def test_killed_at_random_moments_it_ends_in_the_same_run(stoppable: Callable[[str], Path], runs: Path) -> None:
     runs.mkdir()
     command = [sys.executable, "-c", KILLER, str(runs)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=study_file("killed").parent)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=stoppable("killed").parent)
     assert done.returncode == 0, done.stderr[-3000:]
     folders = json.loads(done.stdout.splitlines()[-1])
     assert len(folders) >= 8
@@ -189,8 +189,10 @@ def test_asked_to_stop_it_saves_and_goes_on_later(tiny_study: Make, runs: Path, 
 
 
 @pytest.mark.slow
-def test_studies_side_by_side_stop_and_go_on(study_file: Callable[[str], Path]) -> None:
-    file = study_file("stopped_pair")
+def test_studies_side_by_side_stop_and_go_on(
+    stoppable: Callable[[str], Path], moalign: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = stoppable("stopped_pair")
     folder, slow = file.parent, file.with_name("slow")
     command = [sys.executable, "-m", "moalign", "run", file.name]
     slow.touch()
@@ -205,9 +207,12 @@ def test_studies_side_by_side_stop_and_go_on(study_file: Callable[[str], Path]) 
     assert process.returncode == 75, errors
     assert "Traceback" not in errors and "Error" not in errors
     assert not list(folder.glob("runs/*/front.json"))
+    begun = [path.parent for path in metrics if path.exists() and path.stat().st_size]
+    assert [RunDirectory(run).latest_checkpoint() for run in begun] == [len(lines(run)) for run in begun]
     slow.unlink()
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(folder)
+    code, _, errors = moalign(*command[3:])
+    assert code == 0, errors
     for name in ("tiny", "other"):
         assert [line["step"] for line in lines(folder / "runs" / name)] == list(range(6))
     first, second = (Front.from_json(folder / "runs" / name / "front.json") for name in ("tiny", "other"))
@@ -236,7 +241,7 @@ def test_other_data_is_refused(tiny_study: Make, runs: Path, tmp_path: Path) -> 
     with pytest.raises(KeyboardInterrupt):
         tiny_study(train_dataset=str(file)).run(runs / "tiny", on_step=stop_at_once)
     file.write_text("\n".join([*rows, json.dumps({"prompt": "new="})]))
-    with pytest.raises(RunError, match="was begun with other .*train.* prompts"):
+    with pytest.raises(RunError, match=r"was begun with other .*train.* prompts"):
         tiny_study(train_dataset=str(file)).run(runs / "tiny")
     file.write_text("\n".join(rows))
     assert len(tiny_study(train_dataset=str(file)).run(runs / "tiny")) > 0

@@ -69,3 +69,29 @@ def test_the_constant_of_the_reduction_follows_a_replaced_length(tiny_study: Mak
     fixed.run(runs / "b")
     losses = [records(runs / name)[0]["grad_norm"][1] for name in "ab"]
     assert losses[0] == pytest.approx(100 * losses[1], rel=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_configuration_of_trl_trains_in_a_study(tiny_study: Make, runs: Path, tmp_path: Path) -> None:
+    from trl.trainer.grpo_config import GRPOConfig
+
+    config = GRPOConfig(
+        output_dir=str(tmp_path),
+        use_cpu=True,
+        bf16=False,
+        max_steps=4,
+        num_iterations=2,
+        lr_scheduler_type="constant",
+        learning_rate=1e-2,
+        num_generations=4,
+        max_completion_length=8,
+        loss_type="dr_grpo",
+        beta=0.04,
+        reward_weights=[1.0, 0.5],
+    )
+    recipe = recipes.from_trl(config, reward_names=["digits", "short"])
+    tiny_study(recipe=recipe, members=1).run(runs / "tiny")
+    found = records(runs / "tiny")
+    assert len(found) == 2  # batches: TRL counts their two iterations as two steps
+    assert found[0]["weights/digits"] == [1.0] and found[0]["weights/short"] == [0.5]
+    assert len(found[0]["loss"]) == 1 and found[1]["tokens"] > 0

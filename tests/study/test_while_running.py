@@ -142,7 +142,7 @@ def test_a_hanging_reward_is_missing_and_counted(
 
 
 def test_three_hangs_in_a_row_end_the_run(tiny_study: Make, runs: Path) -> None:
-    with pytest.raises(RewardError, match="`bad`.*more than 0.2 seconds 3 times in a row"):
+    with pytest.raises(RewardError, match=r"`bad`.*more than 0.2 seconds 3 times in a row"):
         with_reward(tiny_study, Hangs(2, 3, 4), timeout=0.2).run(runs / "tiny")
     assert [line["timeouts/bad"] for line in lines(runs / "tiny")] == [0.0, 1.0, 1.0]
 
@@ -233,12 +233,14 @@ print(json.dumps(found))
 """
 
 
-def test_a_full_disk_costs_the_last_steps_and_nothing_else(runs: Path, study_file: Callable[[str], Path]) -> None:
+def test_a_full_disk_costs_the_last_steps_and_nothing_else(runs: Path, stoppable: Callable[[str], Path]) -> None:
     limits = ("12000", "100")
     command = [sys.executable, "-c", LIMITED, str(runs), *limits]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=study_file("full_disk").parent)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=stoppable("full_disk").parent)
     assert done.returncode == 0, done.stderr
-    cases = zip(limits, ("checkpoints/step-000004", "rollouts/step-000003.parquet"), json.loads(done.stdout), strict=True)
+    cases = zip(
+        limits, ("checkpoints/step-000004", "rollouts/step-000003.parquet"), json.loads(done.stdout), strict=True
+    )
     for limit, file, (error, step, checkpoints) in cases:
         assert f"cannot write `{runs / limit / file}`: " in error and "run again to resume" in error
         assert step == 2 and checkpoints == ["step-000002"]  # whole, and nothing half written beside it

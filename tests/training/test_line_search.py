@@ -74,7 +74,8 @@ def problem(scale: float = 1.0) -> tuple[Softmax, Rows, TotalLoss]:
 
 def total(policy, rows, losses):
     with torch.no_grad():
-        return torch.stack([losses(part).sum(dim=1) for part in policy.split(rows, couples=Couples.ROWS)]).sum(dim=0)
+        parts = [losses(part) * losses.preferences for part in policy.split(rows, couples=Couples.ROWS)]
+        return torch.stack(parts).sum(dim=(0, 2))
 
 
 def mean_kl(policy, rows):

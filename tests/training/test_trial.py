@@ -38,8 +38,10 @@ def rows_of(policy: Tabular, old: float) -> Rows:
 def test_place_moves_by_the_given_length_down_the_gradient() -> None:
     policy = policy_of(3)
     gradient = {"logits": torch.tensor([[3.0, 4.0], [0.0, 2.0], [0.0, 0.0]]).reshape(3, 1, 1, 2)}
-    trial = Trial(policy, [gradient, gradient])  # two channels: twice the gradient, the same direction
-    assert_close(trial.norm, torch.tensor([10.0, 4.0, 0.0]))
+    # two equal channels, weights .5 and .5 for the first member, .25 and .25 for the others: 1 and 1/2 of the gradient
+    shares = torch.tensor([[0.5, 0.5], [0.25, 0.25], [0.25, 0.25]])
+    trial = Trial(policy, [gradient, gradient], shares)
+    assert_close(trial.norm, torch.tensor([5.0, 1.0, 0.0]))
     trial.place(torch.tensor([0.5, 2.0, 1.0]))
     expected = torch.tensor([[-0.3, -0.4], [0.0, -2.0], [0.0, 0.0]])
     assert_close(policy.tensors["logits"].detach()[:, 0, 0], expected)
@@ -59,7 +61,7 @@ def test_measure_is_the_loss_and_the_divergence_from_the_old_policy() -> None:
         needs=frozenset({Need.LOGPROBS}),
         couples=Couples.ROWS,
     )
-    loss, kl = Trial(policy, [{"logits": torch.zeros(2, 1, 1, 2)}]).measure(rows, losses)
+    loss, kl = Trial(policy, [{"logits": torch.zeros(2, 1, 1, 2)}], torch.ones(2, 1)).measure(rows, losses)
     assert_close(loss, torch.tensor([0.6931, 1.3863]), atol=1e-4, rtol=0)  # log 2, twice log 2
     # log ratio d = 1 - log 2 = 0.3069: e^d - 1 - d = 0.0523
     assert_close(kl, torch.full((2,), 0.0523), atol=1e-4, rtol=0)

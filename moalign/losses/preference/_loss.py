@@ -41,7 +41,8 @@ class PreferenceLoss:
 
     def _link(self, member: Int[Tensor, "pair"]) -> Any:
         """Return the link with options that are set per member looked up for each pair."""
-        each = {name: value.to(member.device)[member] for name, value in fields(self.link).items() if isinstance(value, Tensor)}
+        set_per_member = {name: value for name, value in fields(self.link).items() if isinstance(value, Tensor)}
+        each = {name: value.to(member.device)[member] for name, value in set_per_member.items()}
         return bind(self.link, **each) if each and isinstance(self.link, Bound) else self.link
 
 
