@@ -1,6 +1,7 @@
 """Load Hugging Face models and tokenizers, and say in plain words why one cannot be loaded; nothing about training."""
 
 import copy
+import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,6 +56,16 @@ def load_model(source: str | Path, *, dtype: torch.dtype | str | None = None) ->
     with explained(source, "a causal language model"):
         model = AutoModelForCausalLM.from_pretrained(_local(source), dtype="auto" if dtype is None else dtype)
     return model.eval().requires_grad_(False)
+
+
+def fingerprint(model: PreTrainedModel) -> str:
+    """Return a hash of a model, from some 1,024 numbers of each parameter: quick, and another model has another."""
+    digest = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        flat = parameter.detach().flatten()
+        some = flat[:: max(1, len(flat) // 1024)].float().cpu()
+        digest.update(f"{name}{tuple(parameter.shape)}".encode() + some.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def token_ids(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> tuple[int, tuple[int, ...]]:

@@ -105,7 +105,7 @@ def _with_options(part: Any, options: Mapping[str, Any]) -> Any:
         return part(**options)
     if callable(part) and not dataclasses.is_dataclass(part):
         return bind(part, **options)
-    return dataclasses.replace(part, **options) if options else part
+    return dataclasses.replace(part, **options) if options else part  # pyright: ignore[reportArgumentType]
 
 
 def check_names(options: Iterable[str], known: Iterable[str], owner: str) -> None:
@@ -301,7 +301,12 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
         return [line for k in keys for line in differences(old.get(k), new.get(k), f"{path}.{k}" if path else k)]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         return [line for i, (a, b) in enumerate(zip(old, new)) for line in differences(a, b, f"{path}.{i}")]
-    return [] if old == new else [f"{path}: {json.dumps(old)} -> {json.dumps(new)}"]
+    return [] if old == new else [f"{path}: {_short(old)} -> {_short(new)}"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 # --- numbers that may move ---------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """From a study to the objects that train: tokenizer, policy, environments, preferences."""
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from moalign.data import PromptSet, load_prompts, split
 from moalign.errors import ConfigError, StudyError
-from moalign.models import load_model, load_tokenizer, token_ids
+from moalign.models import fingerprint, load_model, load_tokenizer, token_ids
 from moalign.objectives import Objective, setting
 from moalign.parts import check_names
 from moalign.policies import FullModel, LoraMembers
@@ -26,6 +27,8 @@ from moalign.study._preferences import preference_points
 
 if TYPE_CHECKING:
     from moalign.study._study import Study
+
+log = logging.getLogger("moalign")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class Assembled:
     trained: tuple[Objective, ...]  # of them, those that are optimized
     preferences: Float[Tensor, "member objective"]
     setting: Setting
-    fingerprints: dict[str, str]  # of the data
+    fingerprints: dict[str, str]  # of the base model and the data
+    splits: dict[str, list[int]]  # each set's rows of its source
 
 
 def assemble(study: "Study") -> Assembled:
@@ -52,6 +56,7 @@ def assemble(study: "Study") -> Assembled:
     objectives = tuple(sorted(study.objectives, key=lambda objective: objective.name))
     trained = tuple(objective for objective in objectives if objective.optimize)
     train, dev, test = datasets_of(study, tokenizer)
+    _held_out(train, dev, test)
     scorer = Scorer(objectives)
     warned: set[str] = set()  # of constant objectives: once for all environments
     missing = scorer.problems(list(train.columns))
@@ -83,7 +88,13 @@ def assemble(study: "Study") -> Assembled:
         trained=trained,
         preferences=preference_points(study.preferences, names, study.members, seed=study.seed),
         setting=setting(trained, study.reference_point or {}),
-        fingerprints={"train": train.fingerprint, "dev": dev.fingerprint, "test": test.fingerprint},
+        fingerprints={
+            "base model": fingerprint(model),
+            "training set": train.fingerprint,
+            "dev set": dev.fingerprint,
+            "test set": test.fingerprint,
+        },
+        splits={"train": list(train.ids), "dev": list(dev.ids), "test": list(test.ids)},
     )
 
 
@@ -97,6 +108,21 @@ def datasets_of(study: "Study", tokenizer: Any) -> tuple[PromptSet, PromptSet, P
         load_prompts(study.eval_dataset, tokenizer=tokenizer),
         load_prompts(study.test_dataset, tokenizer=tokenizer),
     )
+
+
+def _held_out(train: PromptSet, dev: PromptSet, test: PromptSet) -> None:
+    """Refuse prompts that both choose and value members; say so when some of them are trained on."""
+    shared = set(dev.texts) & set(test.texts)
+    if shared:
+        raise StudyError(
+            [
+                f"{len(shared)} prompts are both in `eval_dataset` and in `test_dataset`; points that are chosen on one "
+                "must be valued on others."
+            ]
+        )
+    seen = len(set(train.texts) & (set(dev.texts) | set(test.texts)))
+    if seen:
+        log.warning("%d dev or test prompts are also in `train_dataset`: values say nothing about unseen prompts", seen)
 
 
 def lora_config(given: Any) -> LoraConfig | None:
@@ -130,7 +156,8 @@ def _model(study: "Study") -> Any:
     if not isinstance(study.model, str | PathLike):
         return study.model
     source = study.model if isinstance(study.model, str) else Path(study.model)
-    model: Any = load_model(source, dtype=None if gpu else torch.float32)
+    # whole models are trained in float32: a small step rounds to nothing in bfloat16
+    model: Any = load_model(source, dtype=None if gpu and study.peft_config != "full" else torch.float32)
     return model.to("cuda" if gpu else "cpu")
 
 
@@ -144,6 +171,8 @@ def _policy(study: "Study", model: Any, tokenizer: Any) -> Policy:
         "eos_ids": eos_ids,
         "value_heads": heads,
         "micro_rows": study.micro_rows,
+        "sample_rows": study.sample_rows,
+        "gradient_checkpointing": study.gradient_checkpointing,
         "tokenizer": tokenizer,
     }
     lora = lora_config(study.peft_config)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from moalign.errors import RunError, StudyError
 from moalign.records import Need
 from moalign.runs import RunDirectory
+from moalign.study._assemble import lora_config
 from moalign.study._problems import MISSING, find_problems
 from moalign.study._suggest import suggested
 
@@ -58,7 +59,8 @@ def plan(study: "Study") -> Plan:
     hidden, layers = _size(config, "hidden_size", "n_embd"), _size(config, "num_hidden_layers", "n_layer")
     vocabulary, inner = _size(config, "vocab_size"), _size(config, "intermediate_size", "n_inner") or 4 * hidden
     base = 4 * (layers * (4 * hidden * hidden + 3 * hidden * inner) + vocabulary * hidden)
-    rank = getattr(study.peft_config, "r", 8) if study.peft_config != "full" else 0
+    lora = lora_config(study.peft_config)
+    rank = 0 if study.peft_config == "full" else 8 if lora is None else lora.r
     per_layer = rank * (8 * hidden + 3 * (hidden + inner))
     member = 4 * layers * per_layer if rank else base
     batch = recipe.prompts_per_step * recipe.num_generations

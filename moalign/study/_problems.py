@@ -69,8 +69,10 @@ def _number_problems(study: "Study") -> list[str]:
         value = getattr(study, name)
         if not _integer(value) or value < low:
             found.append(f"`{name}` must be an integer of at least {low}, got {value!r}.")
-    if study.micro_rows is not None and (not _integer(study.micro_rows) or study.micro_rows < 1):
-        found.append(f"`micro_rows` must be an integer of at least 1, or None, got {study.micro_rows!r}.")
+    for name in ("micro_rows", "sample_rows"):
+        value = getattr(study, name)
+        if value is not None and (not _integer(value) or value < 1):
+            found.append(f"`{name}` must be an integer of at least 1, or None, got {value!r}.")
     return found
 
 
@@ -89,11 +91,9 @@ def _recipe_problems(study: "Study") -> list[str]:
     found = []
     if study.peft_config == "full" and study.members != 1:
         found.append(f"`members` must be 1 when peft_config='full' trains one whole model, got {study.members!r}.")
-    own = isinstance(recipe.temperature, PerMember) and recipe.eval_temperature is None
-    if own and not isinstance(recipe.offer, Members):
-        found.append(
-            "`recipe.eval_temperature` must be set: `temperature` differs between members, and others are valued."
-        )
+    warm = recipe.temperature if recipe.eval_temperature is None else recipe.eval_temperature
+    if isinstance(warm, PerMember) and not isinstance(recipe.offer, Members):
+        found.append("`recipe.eval_temperature` must be one number: what is valued are not the members.")
     try:
         knobs(recipe, study.members)
     except MoalignError as error:

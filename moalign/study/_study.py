@@ -40,6 +40,8 @@ class Study:
         save_total_limit: checkpoints kept.
         save_rollouts: groups of completions kept of each member at every checkpoint, to read; 0 keeps none.
         micro_rows: rows of one forward and backward pass; None: a member's whole batch.
+        sample_rows: rows sampled at once, in waves when there are more; None: all. Changes memory, not tokens.
+        gradient_checkpointing: recompute activations in the backward pass: less memory, more time.
 
     >>> from moalign.study import Study
     >>> study = Study("s", [len], model="m", train_dataset="d.jsonl", members=4)
@@ -67,6 +69,8 @@ class Study:
     save_total_limit: int = 2
     save_rollouts: int = 2
     micro_rows: int | None = None
+    sample_rows: int | None = None
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "objectives", as_objectives(self.objectives))

@@ -16,8 +16,8 @@ def kept_rollouts(
 ) -> list[dict[str, Any]]:
     """Return the completions of each member's first `groups` groups, one dict each.
 
-    Rewards are in the objectives' own units, None where one does not apply. ``advantage`` is the mean over the
-    completion's tokens; with a channel per objective there is one for each, ``advantage/<objective>``.
+    Rewards are columns ``reward/<objective>``, in own units, None where one does not apply. ``advantage`` is the mean
+    over the completion's tokens; with a channel per objective there is one for each, ``advantage/<objective>``.
     """
     chosen = (rows.group < groups).nonzero().flatten()
     advantages = _per_row(rows, credit).index_select(0, chosen).tolist()
@@ -34,7 +34,7 @@ def kept_rollouts(
         }
         if rows.rewards is not None:
             values, valid = rows.rewards.values[row].tolist(), rows.rewards.valid[row].tolist()
-            line |= {o.name: o.flip(v) if ok else None for o, v, ok in zip(objectives, values, valid)}
+            line |= {f"reward/{o.name}": o.flip(v) if ok else None for o, v, ok in zip(objectives, values, valid)}
         found.append(line | dict(zip(titles, advantages[i])))
     return found
 

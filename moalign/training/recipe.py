@@ -80,11 +80,12 @@ class Recipe:
 
     def problems(self) -> list[str]:
         """Return why these parts do not fit together, as each of them says in its own `problems(recipe)`."""
-        asked = [getattr(value, "problems", None) for value in fields(self).values()]
+        found: list[str] = []
+        for value in fields(self).values():
+            asked: Any = getattr(value, "problems", None)
+            found += asked(self) if asked is not None else []
         fixed = [path for path in moving(self) if not _may_move(self, path)]
-        return [problem for ask in asked if callable(ask) for problem in ask(self)] + [
-            f"`recipe.{path}` is one fixed number: neither a schedule nor PerMember." for path in fixed
-        ]
+        return found + [f"`recipe.{path}` is one fixed number: neither a schedule nor PerMember." for path in fixed]
 
     @property
     def needs(self) -> frozenset[Need]:

@@ -45,7 +45,7 @@ def test_members_are_valued_at_the_end_of_a_schedule(tiny_study: Make, runs: Pat
 
 def test_soups_of_members_at_different_temperatures_need_one_to_be_valued_at(tiny_study: Make) -> None:
     recipe = recipes.rewarded_soup(**SMALL, temperature=PerMember([1.0, 0.8]))
-    with pytest.raises(StudyError, match=r"`recipe.eval_temperature` must be set"):
+    with pytest.raises(StudyError, match=r"`recipe.eval_temperature` must be one number"):
         tiny_study(recipe=recipe, members=2).check()
     tiny_study(recipe=recipe, members=2).replace(**{"recipe.eval_temperature": 1.0}).check()
 

@@ -41,13 +41,13 @@ def test_every_checkpointed_step_keeps_two_groups_of_each_member(tiny_study: Mak
     table = run.rollouts(3)
     assert len(table) == 3 * 2 * 4  # members, groups, generations
     assert table.groupby("member").size().to_dict() == {"m00": 8, "m01": 8, "m02": 8}
-    assert table["used"].notna().any() and table["used"].isna().any()
+    assert table["reward/used"].notna().any() and table["reward/used"].isna().any()
     assert set(table["group"]) == {0, 1} and (table.groupby(["group"])["prompt"].nunique() == 1).all()
     for row in table.to_dict("records"):
         text = row["completion"]
-        assert row["digits"] == pytest.approx(sum(c.isdigit() for c in text) / max(len(text), 1), abs=1e-6)
+        assert row["reward/digits"] == pytest.approx(sum(c.isdigit() for c in text) / max(len(text), 1), abs=1e-6)
         # a cost in its own sign; cut off at 8 tokens, nothing is known of it
-        assert math.isnan(row["used"]) if not row["finished"] else not row["used"] < 1
+        assert math.isnan(row["reward/used"]) if not row["finished"] else not row["reward/used"] < 1
     # advantages are centred in every group
     assert table.groupby(["member", "group"])["advantage"].sum().abs().max() < 1e-4
     with pytest.raises(RunError, match=r"no rollouts of step 2; it has those of \[1, 3, 4\]"):
@@ -92,9 +92,9 @@ def test_values() -> None:
     cost = Objective("cost", used, maximize=False)
     first, second = kept_rollouts(rows, credit, members=("m00", "m01"), objectives=[cost], groups=1)
     # (1 + 2) / 2, and 4 alone where the second token is masked
-    assert (first["member"], first["prompt"], first["completion"], first["cost"], first["advantage"]) == (
+    assert (first["member"], first["prompt"], first["completion"], first["reward/cost"], first["advantage"]) == (
         "m00", "a", "w", 3.0, 1.5,
     )  # fmt: skip
-    assert (second["member"], second["kept"], second["cost"], second["advantage"]) == ("m01", False, 1.0, 4.0)
+    assert (second["member"], second["kept"], second["reward/cost"], second["advantage"]) == ("m01", False, 1.0, 4.0)
     everything = kept_rollouts(rows, credit, members=("m00", "m01"), objectives=[cost], groups=2)
-    assert [row["cost"] for row in everything] == [3.0, None, 1.0, 2.0]
+    assert [row["reward/cost"] for row in everything] == [3.0, None, 1.0, 2.0]

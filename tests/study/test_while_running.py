@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from moalign import Objective, PerMember, RewardError, Study, load, recipes
+from moalign import Objective, PerMember, RewardError, RunError, Study, load, recipes
 from moalign.errors import TrainingError
 from moalign.fronts import print_front
 from moalign.runs import RunDirectory
@@ -109,7 +109,8 @@ def all_none(completions: list[str], **columns: Any) -> list[float | None]:
 
 
 def test_missing_for_all_rows_trains_the_others(tiny_study: Make, runs: Path) -> None:
-    with_reward(tiny_study, all_none).run(runs / "tiny")
+    with pytest.raises(RunError, match="no dev prompt gave a value of bad"):  # what was trained is kept
+        with_reward(tiny_study, all_none).run(runs / "tiny")
     for line in lines(runs / "tiny"):
         assert line["valid_fraction/bad"] == 0.0
         assert all(loss is not None and math.isfinite(loss) for loss in line["loss"])

@@ -47,9 +47,7 @@ def test_only_knobs_move() -> None:
     good = recipes.gdpo(learning_rate=Linear(1.0, 0.0), epsilon=PerMember((0.1, 0.2)), beta=PerMember((0.0, 0.1)))
     assert good.problems() == []
     bad: Recipe = recipes.hypervolume(target=PerMember((0.6, 6.0)))
-    assert bad.problems() == [
-        "`recipe.credit.rescale.target` is one fixed number: neither a schedule nor PerMember."
-    ]
+    assert bad.problems() == ["`recipe.credit.rescale.target` is one fixed number: neither a schedule nor PerMember."]
 
 
 def test_bound_options_of_plain_functions() -> None:

@@ -67,7 +67,6 @@ def test_a_name_that_could_mean_several_is_refused() -> None:
     ("field", "value", "rule"),
     [
         ("steps", -1, "integer of at least 0"),
-        ("steps", 2.5, "integer of at least 0"),
         ("steps", True, "integer of at least 0"),
         ("prompts_per_step", 0, "integer of at least 1"),
         ("num_generations", 0, "integer of at least 1"),
@@ -83,8 +82,6 @@ def test_a_name_that_could_mean_several_is_refused() -> None:
     ],
 )
 def test_numbers_out_of_range_are_refused(field: str, value: Any, rule: str) -> None:
-    if field in ("steps",) and not isinstance(value, int):
-        pytest.skip("the type is checked by the import hook in tests")
     with pytest.raises(ConfigError, match=rule):
         recipe(**{field: value})
 
