@@ -11,12 +11,16 @@ EXAMPLES = """
   moalign front runs/arithmetic
 
   moalign front runs/arithmetic --json | jq '.points[].values'
+
+  moalign front runs/arithmetic --svg front.svg --against runs/arithmetic-fixed
 """
 
 
 def front(
     run: Annotated[Path, typer.Argument(help="Run directory.")],
     json: Annotated[bool, typer.Option("--json", help="Print front.json instead of a table.")] = False,
+    svg: Annotated[Path | None, typer.Option(help="Also write a picture of the front.")] = None,
+    against: Annotated[list[Path], typer.Option(help="Another run in the picture; may be repeated.")] = [],  # noqa: B006
 ) -> None:
     """Print the front of a run: each objective ± standard error, preference, step."""
     from rich.console import Console
@@ -29,6 +33,12 @@ def front(
         typer.echo((run / "front.json").read_text(encoding="utf-8"))
     else:
         print_front(found, Console())
+    if svg is not None:
+        from moalign.explore import front_svg
+        from moalign.runs import write_bytes
+
+        others = {path.resolve().name: load(path).front for path in against}
+        write_bytes(svg, front_svg(found, others, name=run.resolve().name).encode())
 
 
 def register(app: typer.Typer) -> None:

@@ -114,12 +114,8 @@ def _held_out(train: PromptSet, dev: PromptSet, test: PromptSet) -> None:
     """Refuse prompts that both choose and value members; say so when some of them are trained on."""
     shared = set(dev.texts) & set(test.texts)
     if shared:
-        raise StudyError(
-            [
-                f"{len(shared)} prompts are both in `eval_dataset` and in `test_dataset`; points that are chosen on one "
-                "must be valued on others."
-            ]
-        )
+        both = f"{len(shared)} prompts are both in `eval_dataset` and in `test_dataset`"
+        raise StudyError([f"{both}; points that are chosen on one must be valued on others."])
     seen = len(set(train.texts) & (set(dev.texts) | set(test.texts)))
     if seen:
         log.warning("%d dev or test prompts are also in `train_dataset`: values say nothing about unseen prompts", seen)

@@ -263,3 +263,10 @@ def test_a_broken_pipe_is_quiet(finished: Path) -> None:
         done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
         assert done.stderr == "" and done.returncode == 1
     os.close(write)
+
+
+def test_front_as_a_picture(finished, moalign, tmp_path) -> None:
+    picture = tmp_path / "front.svg"
+    status, out, _ = moalign("front", str(finished), "--svg", str(picture), "--against", str(finished))
+    assert status == 0 and "hypervolume" in out
+    assert picture.read_text().startswith("<svg")
