@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 SET    ?=
 OUT    ?= runs
 BASE   ?= models/arithmetic
-BASE_STEPS ?= 750
+BASE_STEPS ?= 600
 # further options of pytest, e.g. make test PYTEST="-m 'not slow'"
 PYTEST ?=
 # tests run in parallel processes, so each has one thread

@@ -1,5 +1,7 @@
 """What is shown when studies have finished: their fronts, and where the report is."""
 
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +18,8 @@ def show_results(out: Path, names: Sequence[str]) -> None:
     for name in names:
         print_front(load(out / name).front, console, title=name)
     report = out / names[0] / "report.html"
-    write_report(report, collect_report(out / names[0], {name: out / name for name in names[1:]}, name=names[0]))
+    baselines = {name: out / name for name in names[1:]}
+    command = shlex.join(["moalign", *sys.argv[1:]])
+    write_report(report, collect_report(out / names[0], baselines, name=names[0], command=command))
     console.print(f"report: {report}", soft_wrap=True, highlight=False)
     console.print(f"export a model: moalign export {out / names[0]} POINT --to DIRECTORY --merge", soft_wrap=True)

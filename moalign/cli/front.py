@@ -12,7 +12,7 @@ EXAMPLES = """
 
   moalign front runs/arithmetic --json | jq '.points[].values'
 
-  moalign front runs/arithmetic --svg front.svg --against runs/arithmetic-fixed
+  moalign front runs/new --svg new.svg --against runs/old
 """
 
 
