@@ -61,28 +61,46 @@ def run_together(
     """Run each study in a process of its own, `jobs` at a time; raise `RunError` with the names of those that fail."""
     from moalign.study._lines import progress_bars
 
-    slots = threading.Semaphore(jobs or max(1, min(len(studies), os.cpu_count() or 1)))
-    running: list[subprocess.Popen[str]] = []
-    failures: list[str] = []
-    stopping = threading.Event()
+    options = ["--out", str(out), "--resume", resume, "--events"]
+    options += [f"--set={setting}" for setting in settings] + [f"--report-to={name}" for name in report_to]
+    children = Children(file, options, jobs or max(1, min(len(studies), os.cpu_count() or 1)))
+    before = signal.signal(signal.SIGTERM, children.stop)
+    try:
+        with progress_bars() as bar:
+            threads = [threading.Thread(target=children.run, args=(study, bar)) for study in studies]
+            for thread in threads:
+                thread.start()
+            try:
+                _join(threads)
+            except KeyboardInterrupt:
+                children.stop()
+                _join(threads)
+                raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if children.stopping.is_set():
+        typer.echo("stopped; the same command continues.", err=True)
+        raise typer.Exit(ASKED)
+    if children.failures:
+        raise RunError("\n".join(children.failures))
 
-    def work(study: "Study", bar: Any) -> None:
-        with slots:
-            if stopping.is_set():
+
+class Children:
+    """The processes of studies that run side by side, at most `jobs` at once."""
+
+    def __init__(self, file: Path, options: Sequence[str], jobs: int):
+        self.file, self.options = file, options
+        self.slots = threading.Semaphore(jobs)
+        self.running: list[subprocess.Popen[str]] = []
+        self.failures: list[str] = []
+        self.stopping = threading.Event()
+
+    def run(self, study: "Study", bar: Any) -> None:
+        """Run one study to its end, showing its events on a bar."""
+        with self.slots:
+            if self.stopping.is_set():
                 return
-            command = [sys.executable, "-m", "moalign", "run", str(file), "--only", study.name, "--out", str(out)]
-            command += [f"--set={setting}" for setting in settings] + [f"--report-to={name}" for name in report_to]
-            process = subprocess.Popen(
-                [*command, "--resume", resume, "--events"],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                # two-thread torch collapses when another process wants the core
-                env={**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
-            )
-            running.append(process)
-            if stopping.is_set():
-                process.terminate()
+            process = self._start(study.name)
             task = bar.add_task(study.name, total=study.recipe.steps, note="")
             listener = threading.Thread(target=_pass_on, args=(process, study.name), daemon=True)
             listener.start()
@@ -91,34 +109,33 @@ def run_together(
                     _show(bar, task, study, line)
                 listener.join()
             if process.returncode != 0:
-                failures.append(f"`{study.name}` ended with exit status {process.returncode}; what it said is above.")
+                status = process.returncode
+                self.failures.append(f"`{study.name}` ended with exit status {status}; what it said is above.")
 
-    def stop(*_: object) -> None:
-        stopping.set()
-        for process in running:
-            process.terminate()  # each saves a checkpoint and stops
+    def _start(self, name: str) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-m", "moalign", "run", str(self.file), "--only", name, *self.options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # two-thread torch collapses when another process wants the core
+            env={**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+        )
+        self.running.append(process)
+        if self.stopping.is_set():
+            process.terminate()
+        return process
 
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        with progress_bars() as bar:
-            threads = [threading.Thread(target=work, args=(study, bar)) for study in studies]
-            for thread in threads:
-                thread.start()
-            try:
-                for thread in threads:
-                    thread.join()
-            except KeyboardInterrupt:
-                stop()
-                for thread in threads:
-                    thread.join()
-                raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    if stopping.is_set():
-        typer.echo("stopped; the same command continues.", err=True)
-        raise typer.Exit(ASKED)
-    if failures:
-        raise RunError("\n".join(failures))
+    def stop(self, *_: object) -> None:
+        """Ask all of them to save a checkpoint and stop."""
+        self.stopping.set()
+        for process in self.running:
+            process.terminate()
+
+
+def _join(threads: Sequence[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join()
 
 
 def _pass_on(process: "subprocess.Popen[str]", name: str) -> None:

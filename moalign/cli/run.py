@@ -10,7 +10,7 @@ EXAMPLES = """
 
   moalign run studies/arithmetic.py
 
-  moalign run studies/arithmetic.py --set recipe.steps=20 --out /tmp/runs
+  moalign run studies/arithmetic.py --set recipe.steps=20 --out elsewhere
 
   moalign run studies/arithmetic.py --resume must   # only continue
 
