@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from moalign.errors import ConfigError
-from moalign.policies.hf import ModelPolicy
+from moalign.policies.hf import ModelOptions, ModelPolicy
 from moalign.policies.stacked import averaged, checked_names
 from moalign.policies.swapping import Swapped
 from moalign.records import START, Need, Snapshot
@@ -33,16 +33,8 @@ class FullModel(ModelPolicy):
         model: PreTrainedModel,
         *,
         members: Sequence[str],
-        pad_id: int,
-        eos_ids: Sequence[int],
         reference: bool = True,
-        tokenizer: Any = None,
-        value_heads: int = 0,
-        detach_values: bool = True,
-        micro_rows: int | None = None,
-        micro_members: int = 1,
-        sample_rows: int | None = None,
-        gradient_checkpointing: bool = False,
+        **options: Unpack[ModelOptions],
     ):
         members = checked_names(members)
         model.requires_grad_(False)
@@ -52,20 +44,7 @@ class FullModel(ModelPolicy):
         else:
             tensors = {name: p.detach()[None] for name, p in own.items()}  # the same storage
         self.names = tuple(own)
-        super().__init__(
-            model,
-            members,
-            tensors,
-            pad_id=pad_id,
-            eos_ids=eos_ids,
-            tokenizer=tokenizer,
-            value_heads=value_heads,
-            detach_values=detach_values,
-            micro_rows=micro_rows,
-            micro_members=micro_members,
-            sample_rows=sample_rows,
-            gradient_checkpointing=gradient_checkpointing,
-        )
+        super().__init__(model, members, tensors, **options)
         self.reference = reference
         if not reference:
             self.provides -= {Need.REFERENCE}

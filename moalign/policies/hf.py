@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
-from typing import Any
+from typing import Any, Required, TypedDict
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,6 +21,20 @@ from moalign.policies.stacked import StackedMembers, positions
 from moalign.records import START, Couples, Need, Outputs, Requests, Rows, Samples, Snapshot, Stream
 
 HEAD, HEAD_BIAS = "value_head.weight", "value_head.bias"
+
+
+class ModelOptions(TypedDict, total=False):
+    """What every policy on a Hugging Face model takes; see `ModelPolicy` for the defaults."""
+
+    pad_id: Required[int]
+    eos_ids: Required[Sequence[int]]
+    tokenizer: Any  # saved beside a member
+    value_heads: int  # per member, on the last hidden state
+    detach_values: bool  # the heads' gradient stops at the hidden state
+    micro_rows: int | None  # rows of one forward pass
+    micro_members: int  # members of one forward pass
+    sample_rows: int | None  # rows sampled at once
+    gradient_checkpointing: bool
 
 
 class ModelPolicy(StackedMembers):

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from moalign.errors import ConfigError
 from moalign.policies.adapters import Acting, Router, target_layers
-from moalign.policies.hf import HEAD, HEAD_BIAS, ModelPolicy
+from moalign.policies.hf import HEAD, HEAD_BIAS, ModelOptions, ModelPolicy
 from moalign.policies.peft_format import load_adapter, lora_options, save_adapter, scaling
 from moalign.policies.stacked import check_weights, checked_names
 from moalign.policies.swapping import Swapped
@@ -39,20 +39,12 @@ class LoraMembers(ModelPolicy):
         model: PreTrainedModel,
         *,
         members: Sequence[str],
-        pad_id: int,
-        eos_ids: Sequence[int],
         r: int = 8,
         alpha: float | int = 16,
         rslora: bool = False,
         target_modules: str | Sequence[str] | None = None,
         seed: int = 0,
-        tokenizer: Any = None,
-        value_heads: int = 0,
-        detach_values: bool = True,
-        micro_rows: int | None = None,
-        micro_members: int = 1,
-        sample_rows: int | None = None,
-        gradient_checkpointing: bool = False,
+        **options: Unpack[ModelOptions],
     ):
         if r < 1:
             raise ConfigError(f"`r` must be at least 1, found {r}.")
@@ -70,20 +62,7 @@ class LoraMembers(ModelPolicy):
                 nn.init.kaiming_uniform_(a[k], a=math.sqrt(5), generator=stream.generator(f"{member}/{name}"))
             tensors[f"{name}.lora_A"] = a.to(model.device)
             tensors[f"{name}.lora_B"] = torch.zeros(len(members), out_features, r, device=model.device)
-        super().__init__(
-            model,
-            members,
-            tensors,
-            pad_id=pad_id,
-            eos_ids=eos_ids,
-            tokenizer=tokenizer,
-            value_heads=value_heads,
-            detach_values=detach_values,
-            micro_rows=micro_rows,
-            micro_members=micro_members,
-            sample_rows=sample_rows,
-            gradient_checkpointing=gradient_checkpointing,
-        )
+        super().__init__(model, members, tensors, **options)
 
     @classmethod
     def from_peft(cls, model: PreTrainedModel, config: LoraConfig, **options: Any) -> "LoraMembers":
