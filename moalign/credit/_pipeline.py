@@ -9,6 +9,7 @@ from torch import Tensor
 
 from moalign.credit._at_reward import AtReward
 from moalign.credit._group_relative import group_relative
+from moalign.credit._leave_one_out import leave_one_out
 from moalign.credit._moments import moments, varies
 from moalign.credit._normalizers import none
 from moalign.credit._spread import spread
@@ -44,6 +45,13 @@ class CreditPipeline:
         """Whether each objective is divided by its own spread before the objectives are added up."""
         apart = not isinstance(self.collapse, AtReward)
         return self.normalize != bind(none) or (apart and bool(fields(self.estimate).get("scale", False)))
+
+    def problems(self, recipe: Any) -> list[str]:
+        """Groups of one have nothing to be compared with."""
+        compares = getattr(self.estimate, "fn", None) in (group_relative, leave_one_out)
+        if compares and recipe.num_generations < 2 and not getattr(recipe.collect, "columns", ()):
+            return ["`num_generations` must be at least 2: the estimator compares a prompt's completions."]
+        return []
 
     def init(self, members: int, objectives: int) -> State:
         """Return the state before the first step: the best reward seen so far, and what the normalizer remembers."""

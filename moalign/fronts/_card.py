@@ -4,14 +4,19 @@ from rich.console import Console
 from rich.markup import escape
 
 from moalign.fronts._front import Front
-from moalign.fronts._table import front_table
+from moalign.fronts._table import marks
 
 
 def print_point(front: Front, id: str, console: Console, *, samples: int = 3) -> None:
     """Print a point of a front and `samples` of its completions, each with every reward in its own unit."""
     point = front.point(id)
-    alone = Front((point,), front.objectives, split=front.split)
-    console.print(front_table(alone, title=f"{id} ({point.kind})"))
+    facts = [f"step {point.step}", *marks(point, front.objectives, split=front.split)]
+    console.print(f"[bold]{escape(id)}[/] ({point.kind}), {escape(', '.join(facts))}", highlight=False)
+    for o in front.objectives:
+        wish = f"  preference {point.preference[o.name]:.2f}" if o.name in point.preference else ""
+        weight = f"  weight {point.weights[o.name]:.2f}" if point.weights and o.name in point.weights else ""
+        value = o.show(point.values[o.name], point.stderr[o.name])
+        console.print(f"  {o.name} {'↑' if o.maximize else '↓'} {value}{wish}{weight}", markup=False, highlight=False)
     if point.path is not None:
         console.print(f"files: {escape(str(point.path))}", soft_wrap=True)
     for sample in point.samples[:samples]:

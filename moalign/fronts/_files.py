@@ -41,10 +41,12 @@ def export_model(path: Path, directory: Path, *, merge: bool) -> Path:
             config["base_model_name_or_path"] = str(Path(base).resolve())
             (directory / ADAPTER).write_text(json.dumps(config, indent=2), encoding="utf-8")
         _tokenizer(path, base or path).save_pretrained(directory)
-        return directory
-    model, tokenizer = load_model(path)
-    model.merge_and_unload().save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    else:
+        model, tokenizer = load_model(path)
+        model.merge_and_unload().save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+    for file in directory.iterdir():  # safetensors writes for its owner alone; who serves the model is another user
+        file.chmod(0o644)
     return directory
 
 

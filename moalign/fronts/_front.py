@@ -51,11 +51,11 @@ class Front(Sequence[Point]):
         return len(self.points)
 
     @overload
-    def __getitem__(self, index: int) -> Point: ...
+    def __getitem__(self, index: int | str) -> Point: ...
     @overload
     def __getitem__(self, index: slice) -> Sequence[Point]: ...
-    def __getitem__(self, index: int | slice) -> Point | Sequence[Point]:
-        return self.points[index]
+    def __getitem__(self, index: int | str | slice) -> Point | Sequence[Point]:
+        return self.point(index) if isinstance(index, str) else self.points[index]
 
     def __iter__(self) -> Iterator[Point]:
         return iter(self.points)

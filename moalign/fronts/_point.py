@@ -31,7 +31,7 @@ class Point:
     path: Path | None = None  # directory of an adapter or a model
     dominated_on_test: bool = False  # chosen on dev, and another chosen point is better in everything on test
     dev_values: Mapping[str, float] = field(default_factory=dict)  # what it was chosen by
-    samples: Sequence[Sample] = ()  # completions with every reward in its own sign
+    samples: Sequence[Sample] = field(default=(), repr=False)  # completions with every reward in its own sign
 
     def load(self) -> tuple[Model, Any]:
         """Return (model, tokenizer): the model in evaluation mode, an adapter on top of its base."""

@@ -64,7 +64,7 @@ def front_table(
     shares = list(front.points[0].preference) if front.points else []
     notes = [f"in the order {', '.join(shares)}"] if shares and {"preference", "weights"} & set(said) else []
     notes += [f"all at step {rows[0]['step']}"] if "step" in alike else []
-    narrow = [f"no room for {' and '.join(without)}"] if without else []
+    narrow = [f"no room for {' and '.join(without)} (a wider terminal has)"] if without else []
     legend = [f"{sign} {text}" for text, sign in signs.items()]
     table.caption, table.caption_justify = "\n".join(["; ".join([*notes, *narrow]), *legend]).strip() or None, "left"
     return table

@@ -5,7 +5,7 @@ weight; the loop multiplies and adds. Nothing here knows micro-batches, members'
 
 | kind | parts | what it does |
 | --- | --- | --- |
-| `loss` | `PolicyLoss` `PreferenceLoss` `KL` `value_mse` `nll` | the terms a recipe adds up |
+| `loss` | `PolicyLoss` `PreferenceLoss` `MODPO` `KL` `value_mse` `nll` | the terms a recipe adds up |
 | `ratio` | `token_ratio` `sequence_ratio` | how far the policy moved since sampling |
 | `bounds` | `constant_bounds` `dcpo_bounds` | how far it may |
 | `surrogate` | `clipped_surrogate` `plain` | PPO's minimum; REINFORCE |
@@ -13,8 +13,10 @@ weight; the loop multiplies and adds. Nothing here knows micro-batches, members'
 | `link` | `dpo` `ipo` | what is made of a pair's margin |
 | `kl` | `k1` `k2` `k3` `k3_ratio` | divergence from the run's start |
 | `reduction` | `token_mean` `sequence_mean` `constant` `sequence_sum` | dapo and bnpo; grpo; dr_grpo; DCPO's kind |
+| `reduction` | `balanced` | tokens averaged within one sign of the advantage |
 """
 
+from moalign.losses.balanced import balanced
 from moalign.losses.policy import (
     PolicyLoss,
     clipped_surrogate,
@@ -24,7 +26,7 @@ from moalign.losses.policy import (
     sequence_ratio,
     token_ratio,
 )
-from moalign.losses.preference import PreferenceLoss, averaged, dpo, ipo, summed
+from moalign.losses.preference import MODPO, PreferenceLoss, averaged, dpo, ipo, summed
 from moalign.losses.reductions import constant, sequence_mean, sequence_sum, token_mean
 from moalign.losses.regularizers import KL, k1, k2, k3, k3_ratio
 from moalign.losses.supervised import nll
@@ -32,9 +34,11 @@ from moalign.losses.value import value_mse
 
 __all__ = [
     "KL",
+    "MODPO",
     "PolicyLoss",
     "PreferenceLoss",
     "averaged",
+    "balanced",
     "clipped_surrogate",
     "constant",
     "constant_bounds",

@@ -11,10 +11,10 @@ A recipe is a function of changes: fields of `Recipe`, or options of its parts b
 from collections.abc import Callable
 
 from moalign.parts import REGISTRY, Method
-from moalign.recipes._bounded import dcpo, gfpo, trust_region
+from moalign.recipes._bounded import ar3po, dcpo, gfpo, trust_region
 from moalign.recipes._fronts import c_morl, hypervolume, lagrangian, linear, mgda, rewarded_soup
-from moalign.recipes._group import dr_grpo, gdpo, grpo, gspo, reinforce, rloo
-from moalign.recipes._offline import dpo, sft
+from moalign.recipes._group import balanced_grpo, dr_grpo, gdpo, grpo, grpo_lambda, gspo, reinforce, rloo
+from moalign.recipes._offline import dpo, modpo, sft
 from moalign.recipes._trl import from_trl
 from moalign.training.recipe import Recipe
 
@@ -31,6 +31,8 @@ def all_methods() -> list[Method]:
 __all__ = [
     "RECIPES",
     "all_methods",
+    "ar3po",
+    "balanced_grpo",
     "c_morl",
     "dcpo",
     "dpo",
@@ -39,11 +41,13 @@ __all__ = [
     "gdpo",
     "gfpo",
     "grpo",
+    "grpo_lambda",
     "gspo",
     "hypervolume",
     "lagrangian",
     "linear",
     "mgda",
+    "modpo",
     "reinforce",
     "rewarded_soup",
     "rloo",

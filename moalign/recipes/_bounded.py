@@ -5,6 +5,7 @@ from typing import Any
 from moalign.losses import KL, PolicyLoss, constant_bounds
 from moalign.parts import bind, register
 from moalign.recipes._group import dr_grpo, grpo
+from moalign.rollouts.ar3po import AR3PO
 from moalign.rollouts.gfpo import GFPO
 from moalign.training.line_search import LineSearch
 from moalign.training.recipe import Recipe, with_options
@@ -16,6 +17,12 @@ PINNED = "tests/recipes/test_recipes.py::test_bindings"
 def gfpo(**changes: Any) -> Recipe:
     """GFPO: sample a larger group and learn only from the completions that a second metric retains."""
     return with_options(grpo(name="gfpo", num_generations=16, collect=GFPO()), changes)
+
+
+@register("recipe", "ar3po", paper="zhang2025ar3po", test=PINNED)
+def ar3po(**changes: Any) -> Recipe:
+    """AR3PO's adaptive rollout: two rounds, the second only for prompts that the first did not solve."""
+    return with_options(grpo(name="ar3po", num_generations=8, collect=AR3PO()), changes)
 
 
 @register("recipe", "dcpo", paper="yang2025dcpo", test=PINNED)

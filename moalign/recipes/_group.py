@@ -6,6 +6,7 @@ from moalign.credit import AtAdvantage, AtReward, CreditPipeline, batch_centred,
 from moalign.losses import KL, PolicyLoss, constant, constant_bounds, sequence_mean, token_mean
 from moalign.parts import bind, register
 from moalign.training.recipe import Recipe, with_options
+from moalign.weighting import GRPOLambda
 
 PINNED = "tests/recipes/test_recipes.py::test_bindings"
 
@@ -26,6 +27,12 @@ def grpo(**changes: Any) -> Recipe:
         learning_rate=1e-6,
     )
     return with_options(recipe, changes)
+
+
+@register("recipe", "balanced_grpo", paper="zeng2026balanced", test=PINNED)
+def balanced_grpo(**changes: Any) -> Recipe:
+    """GRPO with balanced aggregation: tokens averaged within one sign of the advantage, then the signs by rows."""
+    return with_options(grpo(name="balanced_grpo", reduce="balanced"), changes)
 
 
 @register("recipe", "dr_grpo", paper="liu2025drgrpo", test=PINNED)
@@ -55,6 +62,12 @@ def gdpo(**changes: Any) -> Recipe:
         reduce=bind(token_mean),
     )
     return with_options(recipe, changes)
+
+
+@register("recipe", "grpo_lambda", paper="dai2025grpolambda", test=PINNED)
+def grpo_lambda(**changes: Any) -> Recipe:
+    """GRPO-λ: groups that do best on the main objective get the whole preference, the others that objective alone."""
+    return with_options(grpo(name="grpo_lambda", weighting=GRPOLambda()), changes)
 
 
 @register("recipe", "gspo", paper="zheng2025gspo", test=PINNED)

@@ -52,7 +52,10 @@ class InProcess:
                 raise RewardError(f"objective `{self.name}`: its process did not start within {START_LIMIT:g} seconds.")
             problem = self.connection.recv()
         except EOFError:
-            raise RewardError(f"objective `{self.name}`: its process ended while starting ({self._code()}).") from None
+            raise RewardError(
+                f"objective `{self.name}`: its process ended while starting ({self._code()}); "
+                "in a script, put what runs the study under `if __name__ == '__main__':`."
+            ) from None
         if problem is not None:
             raise RewardError(
                 f"objective `{self.name}`: its reward cannot be loaded in another process ({problem}); "

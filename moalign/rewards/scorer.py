@@ -2,7 +2,9 @@
 
 import concurrent.futures
 import logging
+import os
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -157,7 +159,7 @@ class Scorer:
                 error = future.exception()
                 if error is not None:
                     raise RewardError(
-                        f"objective {one.title}: the reward raised {type(error).__name__}: {error} "
+                        f"objective {one.title}: the reward raised {type(error).__name__}: {error}{_place(error)} "
                         f"on a batch of {len(arguments['prompts'])} completions."
                     ) from error
                 answers.append(future.result())
@@ -192,3 +194,10 @@ class Scorer:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _place(error: BaseException) -> str:
+    """Return where an error was raised, the last place outside installed packages."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f"moalign{os.sep}rewards" not in f.filename]
+    own = [f for f in frames if "site-packages" not in f.filename] or frames
+    return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""

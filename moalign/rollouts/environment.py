@@ -175,6 +175,9 @@ class TextEnvironment:
     def _warn_constant(self, values: Float[Tensor, "kept all"], valid: Bool[Tensor, "kept all"]) -> None:
         for i, o in enumerate(self.objectives):
             given = values[valid[:, i], i]
+            if len(values) and not len(given) and f"{o.name} missing" not in self.ledger.warned:
+                self.ledger.warned.add(f"{o.name} missing")
+                log.warning("objective `%s` gave no value for any of %d completions", o.name, len(values))
             if o.optimize and o.name not in self.ledger.warned and len(given) > 1 and bool((given == given[0]).all()):
                 self.ledger.warned.add(o.name)
                 log.warning("objective `%s` gave the same value for all %d completions; it teaches nothing",

@@ -23,7 +23,7 @@ from moalign.policies.peft_format import lora_options
 from moalign.records import Need, Policy, Setting
 from moalign.rewards import Scorer
 from moalign.rollouts.environment import Ledger, TextEnvironment
-from moalign.study._preferences import preference_points
+from moalign.study._preferences import preference_points, wished_for
 
 if TYPE_CHECKING:
     from moalign.study._study import Study
@@ -51,12 +51,12 @@ class Assembled:
 
 def assemble(study: "Study") -> Assembled:
     """Load the model and the data of a study that has been checked."""
-    tokenizer = load_tokenizer(_tokenizer_source(study))
+    tokenizer = load_tokenizer(tokenizer_source(study))
     model = _model(study)
     objectives = tuple(sorted(study.objectives, key=lambda objective: objective.name))
     trained = tuple(objective for objective in objectives if objective.optimize)
     train, dev, test = datasets_of(study, tokenizer)
-    _held_out(train, dev, test)
+    held_out(train, dev, test)
     scorer = Scorer(objectives)
     warned: set[str] = set()  # of constant objectives: once for all environments
     missing = scorer.problems(list(train.columns))
@@ -86,7 +86,9 @@ def assemble(study: "Study") -> Assembled:
         scorer=scorer,
         objectives=objectives,
         trained=trained,
-        preferences=preference_points(study.preferences, names, study.members, seed=study.seed),
+        preferences=preference_points(
+            study.preferences, names, study.members, seed=study.seed, among=wished_for(objectives, study.recipe)
+        ),
         setting=setting(trained, study.reference_point or {}),
         fingerprints={
             "base model": fingerprint(model),
@@ -110,7 +112,7 @@ def datasets_of(study: "Study", tokenizer: Any) -> tuple[PromptSet, PromptSet, P
     )
 
 
-def _held_out(train: PromptSet, dev: PromptSet, test: PromptSet) -> None:
+def held_out(train: PromptSet, dev: PromptSet, test: PromptSet) -> None:
     """Refuse prompts that both choose and value members; say so when some of them are trained on."""
     shared = set(dev.texts) & set(test.texts)
     if shared:
@@ -140,7 +142,7 @@ def lora_config(given: Any) -> LoraConfig | None:
     return given
 
 
-def _tokenizer_source(study: "Study") -> Any:
+def tokenizer_source(study: "Study") -> Any:
     if study.processing_class is not None:
         return study.processing_class
     return study.model if isinstance(study.model, str | PathLike) else study.model.name_or_path

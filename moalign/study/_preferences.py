@@ -9,16 +9,27 @@ from jaxtyping import Float
 from torch import Tensor
 
 from moalign.errors import MoalignError, nearest
+from moalign.objectives import Objective, trained
 from moalign.optimizers.simplex import Simplex
 
 
-def preference_problems(preferences: Any, names: Sequence[str], members: Any) -> list[str]:
+def wished_for(objectives: Sequence[Objective], recipe: Any) -> list[str]:
+    """Return the names of the trained objectives that preferences are spread over.
+
+    Where the recipe's controller holds thresholds, an objective with one is a floor instead of a wish.
+    """
+    holds = getattr(getattr(recipe, "weighting", None), "holds_thresholds", False)
+    free = [o.name for o in trained(objectives) if not (holds and o.threshold is not None)]
+    return free or [o.name for o in trained(objectives)]
+
+
+def preference_problems(preferences: Any, names: Sequence[str], members: Any, *, among: Sequence[str]) -> list[str]:
     """Return what is wrong with a study's `preferences`, one sentence each."""
     if not isinstance(members, int) or isinstance(members, bool) or members < 1:
         return [f"`members` must be an integer of at least 1, got {members!r}."]
     if isinstance(preferences, Simplex):
         try:
-            preferences.points(names, members, seed=0)
+            preferences.points(among, members, seed=0)
         except MoalignError as error:
             return [f"`preferences`: {error}"]
         return []
@@ -46,16 +57,18 @@ def preference_problems(preferences: Any, names: Sequence[str], members: Any) ->
 
 
 def preference_points(
-    preferences: Any, names: Sequence[str], members: int, *, seed: int
+    preferences: Any, names: Sequence[str], members: int, *, seed: int, among: Sequence[str]
 ) -> Float[Tensor, "member objective"]:
     """Return one point per member; an objective that a dict leaves out has weight 0.
 
-    Points are spread in the order of the sorted names, so that the order of the objectives changes nothing.
+    Points are spread over the objectives in `among`, in the order of their sorted names, so that the order in which
+    they are written changes nothing.
     """
     if isinstance(preferences, str):
         preferences = Simplex()
     if isinstance(preferences, Simplex):
-        ordered = sorted(names)
-        points = preferences.points(ordered, members, seed=seed).float()
-        return points[:, [ordered.index(name) for name in names]]
+        spread = preferences.points(sorted(among), members, seed=seed).float()
+        points = torch.zeros(members, len(names))
+        points[:, [names.index(name) for name in sorted(among)]] = spread
+        return points
     return torch.tensor([[float(p.get(name, 0.0)) for name in names] for p in preferences])

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transformers import AutoConfig
+
 from moalign.data import SMALLEST, read_rows
 from moalign.errors import ConfigError, MoalignError, nearest
 from moalign.models import check_model, explained, load_tokenizer
@@ -13,8 +15,9 @@ from moalign.objectives import Objective, check_reference, problems
 from moalign.parts import PerMember
 from moalign.rewards.calling import wanted
 from moalign.rewards.sources import ADDRESS, resolve
-from moalign.study._assemble import lora_config
-from moalign.study._preferences import preference_problems
+from moalign.study._assemble import datasets_of, held_out, lora_config, tokenizer_source
+from moalign.study._preferences import preference_problems, wished_for
+from moalign.training.breed import NoBreeding
 from moalign.training.offers import Members
 from moalign.training.recipe import Recipe, knobs
 
@@ -36,7 +39,9 @@ def find_problems(study: "Study") -> list[str]:
         found.append(f"`name` names a directory: letters, digits, '.', '_' and '-', got {study.name!r}.")
     found += problems(study.objectives)
     found += reference_problems(study.objectives, study.reference_point)
-    found += preference_problems(study.preferences, names, study.members)
+    among = wished_for(study.objectives, study.recipe)
+    found += preference_problems(study.preferences, names, study.members, among=among)
+    found += _constraint_problems(study)
     found += _recipe_problems(study)
     found += _number_problems(study)
     if study.engine != "transformers":
@@ -46,7 +51,39 @@ def find_problems(study: "Study") -> list[str]:
     found += problems_of_data
     for objective in study.objectives:
         found += _reward_problems(objective, columns)
-    return found
+    return found or _prompt_problems(study)
+
+
+def _constraint_problems(study: "Study") -> list[str]:
+    """Return a problem when a controller of thresholds finds none, and no breeder will set any."""
+    recipe = study.recipe
+    if not isinstance(recipe, Recipe) or not isinstance(recipe.breed, NoBreeding):
+        return []
+    holds = getattr(recipe.weighting, "holds_thresholds", False)
+    if not holds or any(objective.threshold is not None for objective in study.trained()):
+        return []
+    return [f"`recipe` {recipe.name} holds objectives at their `threshold`, and no trained objective has one; set one."]
+
+
+def _prompt_problems(study: "Study") -> list[str]:
+    """Return what only the rendered prompts show: chat templates, shared prompts, a model too short for them."""
+    try:
+        tokenizer = load_tokenizer(tokenizer_source(study))
+        sets = datasets_of(study, tokenizer)
+        held_out(*sets)
+    except MoalignError as error:
+        return [str(error)]
+    config = study.model.config if hasattr(study.model, "config") else AutoConfig.from_pretrained(study.model)
+    limit = getattr(config, "max_position_embeddings", None)
+    texts = sorted((text for data in sets for text in data.texts), key=len)[-100:]
+    longest = max(len(ids) for ids in tokenizer(texts)["input_ids"])
+    room = study.recipe.max_completion_length
+    if limit is not None and longest + room > limit:
+        return [
+            f"prompts of up to {longest} tokens and `max_completion_length` {room} do not fit the model's {limit} "
+            "positions; shorten one of them."
+        ]
+    return []
 
 
 def reference_problems(objectives: Sequence[Objective], given: Any) -> list[str]:
@@ -164,8 +201,6 @@ def _reward_problems(objective: Objective, columns: Mapping[str, Sequence[str]])
         return []  # already said
     try:
         if isinstance(reward, str) and not ADDRESS.fullmatch(reward):
-            from transformers import AutoConfig
-
             with explained(reward, "a sequence classifier"):
                 AutoConfig.from_pretrained(reward)
             return []

@@ -1,5 +1,7 @@
 """A study: what to train, on what, for which rewards, by which recipe. Immutable; no results inside."""
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -97,7 +99,12 @@ class Study:
 
     def spec(self) -> dict[str, Any]:
         """Return the JSON record that a run keeps: compared on resume, never executed."""
-        return spec(self)
+        record = spec(self)
+        for name in ("train_dataset", "eval_dataset", "test_dataset"):
+            if isinstance(record[name], list):  # rows that stand in the study file: their number and hash will do
+                digest = hashlib.sha256(json.dumps(record[name], sort_keys=True).encode()).hexdigest()
+                record[name] = {"rows": len(record[name]), "rows_sha256": digest[:16]}
+        return record
 
     def trained(self) -> tuple[Objective, ...]:
         """Return the objectives that are trained; the others are only tracked."""

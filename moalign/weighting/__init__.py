@@ -11,12 +11,14 @@ returns weights on the simplex, which give a direction, and a gain per member, w
 | `Scheduled` | the preference, moving to another | linear |
 | `HypervolumeGradient` | ∂ hypervolume / ∂ mean | hypervolume of E[r] |
 | `FromScalarizer` | ∂u / ∂ mean | u(E[r]) |
+| `GRPOLambda` | the preference in a member's best groups, its main objective in the others | linear, by group |
 | `Lagrangian` | the preference plus multipliers of thresholds | max p·E[r] with E[r] ≥ threshold |
 """
 
 from moalign.weighting.constant import Constant
 from moalign.weighting.controller import Controller
 from moalign.weighting.from_scalarizer import FromScalarizer
+from moalign.weighting.grpo_lambda import GRPOLambda
 from moalign.weighting.hypervolume_gradient import HypervolumeGradient
 from moalign.weighting.lagrangian import Lagrangian
 from moalign.weighting.reward_weights import RewardWeights
@@ -26,6 +28,7 @@ __all__ = [
     "Constant",
     "Controller",
     "FromScalarizer",
+    "GRPOLambda",
     "HypervolumeGradient",
     "Lagrangian",
     "RewardWeights",

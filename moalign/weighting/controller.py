@@ -1,6 +1,6 @@
 """What all controllers share: the three calls of a step, and the shape of what they return."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -14,6 +14,8 @@ Weights = tuple[Float[Tensor, "member #prompt #group objective"], Float[Tensor, 
 
 class Controller:
     """Base of the controllers: subclasses define `init` and `weigh`, and `observe` if they learn from a step."""
+
+    holds_thresholds: ClassVar[bool] = False  # True: an objective with a threshold is a floor, and needs no preference
 
     def init(self, preferences: Float[Tensor, "member objective"], setting: Setting) -> State:
         """Return the state before the first step."""

@@ -1,7 +1,7 @@
 """Constraints: an objective with a threshold is given weight for as long as its mean lies below it."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -27,7 +27,7 @@ class Lagrangian(Controller):
 
     .. math:: q_k = [\lambda_k + P v_k]_0^{\max}, \qquad \lambda_k \leftarrow [\lambda_k + \eta v_k]_0^{\max}
 
-    :math:`p` the member's preference, :math:`\lambda` its multipliers, :math:`\eta` ``lr``, :math:`P`
+    :math:`p` the member's preference, :math:`\lambda` its multipliers, :math:`\eta` ``multiplier_lr``, :math:`P`
     ``proportional``, max ``maximum``, :math:`v` the violation (threshold - running mean) / scale. The scale is
     ideal - nadir where a study declares them, else the largest running std within groups seen so far, so that a unit
     does not count. The running mean keeps ``memory`` of itself. Criterion: means.
@@ -39,14 +39,16 @@ class Lagrangian(Controller):
     The state's ``preference`` and ``threshold`` (NaN: none) belong to a member; a breeder may rewrite them for a clone.
     """
 
-    lr: float = 0.1
+    holds_thresholds: ClassVar[bool] = True
+
+    multiplier_lr: float = 0.1
     proportional: float = 3.0
     maximum: float = 10.0
     memory: float = 0.85
 
     def __post_init__(self) -> None:
         check_share("memory", self.memory)
-        for name in ("lr", "maximum"):
+        for name in ("multiplier_lr", "maximum"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"`{name}` must be positive, got {getattr(self, name)}.")
         if self.proportional < 0:
@@ -77,7 +79,7 @@ class Lagrangian(Controller):
             "std": std,
             "spread": torch.fmax(state["spread"], std),
         }
-        moved = dual_ascent(state["multiplier"], _violation(state), lr=self.lr, maximum=self.maximum)
+        moved = dual_ascent(state["multiplier"], _violation(state), lr=self.multiplier_lr, maximum=self.maximum)
         return {**state, "multiplier": moved}
 
     def metrics(self, state: State, names: tuple[str, ...]) -> Metrics:

@@ -25,6 +25,9 @@ BINDINGS: dict[str, dict[str, Any]] = {
     "grpo": GRPO,  # Shao et al. 2024, section 4.2
     "gfpo": GRPO | {"num_generations": 16, "collect": "gfpo", "collect.inner": "sample", "collect.retain": 4,
                     "collect.inner.mask_truncated": False, "collect.metric": "length"},
+    "ar3po": GRPO | {"num_generations": 8, "collect": "ar3po", "collect.rounds": 2, "collect.solved": 1.0},
+    "balanced_grpo": GRPO | {"reduce": "balanced"},
+    "grpo_lambda": GRPO | {"weighting": "grpo-lambda", "weighting.share": 0.2, "weighting.main": ""},
     "dcpo": GRPO | {"num_generations": 16, "update.passes": 2, "losses.kl.beta": 0.0, "losses.policy.bounds": "dcpo",
                     "losses.policy.bounds.epsilon": 0.16, "losses.policy.bounds.epsilon_high": 0.2,
                     "losses.policy.bounds.r_max": 10.0},
@@ -46,14 +49,18 @@ BINDINGS: dict[str, dict[str, Any]] = {
         "weighting.ramp": 8, "weighting.floor": 0.05, "weighting.smoothing": 0.5, "weighting.memory": 0.7,
         "weighting.step": 0.02},
     "lagrangian": EACH | TARGET | CONSTANT | {
-        "weighting": "lagrangian", "weighting.lr": 0.1, "weighting.proportional": 3.0, "weighting.maximum": 10.0,
-        "weighting.memory": 0.85},
+        "weighting": "lagrangian", "weighting.multiplier_lr": 0.1, "weighting.proportional": 3.0,
+        "weighting.maximum": 10.0, "weighting.memory": 0.85},
     "c_morl": EACH | TARGET | CONSTANT | GAPS | {
-        "weighting": "lagrangian", "weighting.lr": 0.1, "weighting.proportional": 3.0, "weighting.maximum": 10.0,
-        "weighting.memory": 0.85},
+        "weighting": "lagrangian", "weighting.multiplier_lr": 0.1, "weighting.proportional": 3.0,
+        "weighting.maximum": 10.0, "weighting.memory": 0.85},
     "dpo": {
         "collect": "pairs", "reduce": "sequence-mean", "losses": ["preference"], "losses.preference": "preference",
         "losses.preference.score": "sum", "losses.preference.link": "dpo", "losses.preference.link.beta": 0.1},
+    "modpo": {
+        "collect": "scored-pairs", "credit": "carried-weights", "reduce": "sequence-mean", "losses": ["preference"],
+        "losses.preference": "modpo", "losses.preference.objective": "", "losses.preference.beta": 0.1,
+        "losses.preference.least": 0.05, "losses.preference.score": "sum"},
     "sft": {"collect": "examples", "losses": ["nll"], "losses.nll": "nll", "losses.nll.coefficient": 1.0},
 }  # fmt: skip
 

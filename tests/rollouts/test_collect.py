@@ -11,6 +11,7 @@ from torch.testing import assert_close
 from moalign.policies import Tabular
 from moalign.records import Environment, Examples, Metrics, Prompts, Rewards, Rows, Samples, Stream
 from moalign.rollouts.collect import Pairs, Sample, Supervised, ask
+from moalign.rollouts.scored_pairs import ScoredPairs
 
 MEMBERS, LONGEST, END = ("m0", "m1"), 5, 1
 
@@ -136,3 +137,12 @@ def test_examples_are_groups_of_one() -> None:
 def test_given_completions_are_cut_at_the_longest() -> None:
     rows, _ = Pairs()(policy(), Numbers(), {}, now(max_completion_length=2))
     assert rows.tokens.shape[1] == 2 and rows.completion_mask.sum(dim=1).tolist()[:4] == [2, 2, 2, 2]
+
+
+def test_scored_pairs_are_pairs_with_rewards() -> None:
+    pairs, _ = Pairs()(policy(), Numbers(), {}, now())
+    rows, state = ScoredPairs()(policy(), Numbers(), {"mine": 1}, now())
+    assert state == {"mine": 1} and torch.equal(rows.tokens, pairs.tokens) and torch.equal(rows.group, pairs.group)
+    # lengths of "2 3 1" "4 1" | "5 1" "2 2 2 2 1" | "3 1" "1", for each of two members
+    assert pairs.rewards is None and rows.rewards is not None
+    assert rows.rewards.values[:, 0].tolist() == [3, 2, 2, 5, 2, 1] * 2

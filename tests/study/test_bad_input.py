@@ -16,6 +16,7 @@ from moalign import Objective, PerMember, RunError, Simplex, Study, StudyError, 
 from moalign.errors import ConfigError, UnknownNameError
 
 Make = Callable[..., Study]
+DATA = [{"prompt": f"{a}+{b}=", "answer": str(a + b)} for a in range(10, 20) for b in range(10, 20)]
 ENOUGH = [{"prompt": f"{i}="} for i in range(100)]
 
 
@@ -271,7 +272,7 @@ found["reward"] = said(lambda: study(objectives=[Objective("a", 7)]))
 found["learning_rate"] = said(lambda: study(recipe=recipes.gdpo(learning_rate="fast")))
 found["temperature"] = said(lambda: study(recipe=recipes.gdpo(temperature=-1.0)))
 found["steps"] = said(lambda: study(recipe=recipes.gdpo(steps="many")))
-found["nothing wrong"] = said(study)
+found["nothing wrong"] = said(lambda: study(recipe=recipes.gdpo(max_completion_length=8)))
 print(json.dumps(found))
 """
 
@@ -318,3 +319,29 @@ def test_no_study_of_a_file_starts_when_one_has_no_place(
     code, _, errors = moalign("run", study_file, "--out", out, "--set=seed=5")
     assert code == 2 and "tiny: " in errors and "another study" in errors and "seed: 0 -> 5" in errors
     assert sorted(path.name for path in out.iterdir()) == ["tiny"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"recipe": recipes.lagrangian(max_completion_length=8)}, "no trained objective has one"),
+        ({"recipe": recipes.gdpo(max_completion_length=8, num_generations=1)}, "`num_generations` must be at least 2"),
+        ({"recipe": recipes.gdpo(max_completion_length=500)}, r"`max_completion_length` 500 do not fit the model's 64"),
+        ({"recipe": recipes.gdpo(max_completion_length=8, weighting="hypervolume-gradient")}, "in their own units"),
+        ({"eval_dataset": DATA[:9], "test_dataset": DATA[8:]}, "1 prompts are both in `eval_dataset` and"),
+        ({"train_dataset": [{"prompt": [{"role": "user", "content": str(i)}]} for i in range(80)]}, "template"),
+    ],
+)
+def test_what_does_not_fit_together(tiny_study: Make, changes: dict[str, Any], rule: str) -> None:
+    with pytest.raises(StudyError, match=rule):
+        tiny_study(**changes).check()
+
+
+def test_an_objective_with_a_threshold_is_a_floor_instead_of_a_wish(tiny_study: Make) -> None:
+    from moalign.study._assemble import assemble
+
+    study = tiny_study(recipe=recipes.lagrangian(max_completion_length=8))
+    floor = study.replace(**{"objectives.digits.threshold": 0.2})
+    made = assemble(floor)
+    assert made.preferences[:, [o.name for o in made.trained].index("digits")].tolist() == [0.0] * 3
+    assert made.preferences.sum(dim=1).tolist() == [1.0] * 3

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from moalign import Front, RunError, Study, load, recipes
-from moalign.runs import RunDirectory
+from moalign.runs import RunDirectory, write_json
 from moalign.study import _run
 
 Make = Callable[..., Study]
@@ -271,3 +271,14 @@ def test_other_libraries_are_told(
     assert said == [f"the run began with torch {known['torch']} and goes on with 9.9: its numbers may differ from an "
                     "unbroken run's"]  # fmt: skip
     assert json.loads((runs / "tiny" / "status.json").read_text())["versions"] == known
+
+
+def test_a_mended_reward_goes_on(tiny_study: Make, runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    directory = RunDirectory(runs / "tiny")
+    with pytest.raises(KeyboardInterrupt):
+        tiny_study().run(runs / "tiny", on_step=stop_at_once)
+    spec = directory.spec
+    spec["objectives"][0]["reward"]["sha256"] = "before it was mended"
+    write_json(directory.spec_path, spec)
+    assert len(tiny_study().run(runs / "tiny")) > 0
+    assert "the code of `objectives.0.reward` has changed" in caplog.text

@@ -20,7 +20,7 @@ def test_mixes_like_ppo_lag(declare, rows, multiplier, expected):
 
 
 def test_multiplier_grows_with_the_violation_and_falls_back_to_zero(declare, show):
-    controller = Lagrangian(lr=0.5, memory=0.0)
+    controller = Lagrangian(multiplier_lr=0.5, memory=0.0)
     setting = declare(ideal=[1.0, 10.0], nadir=[0.0, 0.0], thresholds=[NAN, 6.0])
     state = controller.init(torch.tensor([[1.0, 0.0]]), setting)
     state = controller.observe(state, show([[0.2, 2.0]]))
@@ -34,16 +34,16 @@ def test_multiplier_grows_with_the_violation_and_falls_back_to_zero(declare, sho
 def test_unit_does_not_matter_without_declared_bounds(declare, show):
     found = []
     for unit in (1.0, 1000.0):
-        state = Lagrangian(lr=0.5).init(torch.tensor([[1.0, 0.0]]), declare(thresholds=[NAN, 0.6 * unit]))
+        state = Lagrangian(multiplier_lr=0.5).init(torch.tensor([[1.0, 0.0]]), declare(thresholds=[NAN, 0.6 * unit]))
         for mean in (0.2, 0.3, 0.4):
-            state = Lagrangian(lr=0.5).observe(state, show([[0.5, mean * unit]], [[0.1, 0.2 * unit]]))
+            state = Lagrangian(multiplier_lr=0.5).observe(state, show([[0.5, mean * unit]], [[0.1, 0.2 * unit]]))
         found.append(state["multiplier"])
     torch.testing.assert_close(found[0], found[1])
     assert float(found[0][0, 1]) > 0
 
 
 def test_a_collapsed_std_does_not_blow_the_multiplier_up(declare, show):
-    controller = Lagrangian(lr=0.1, maximum=100.0, memory=0.0)
+    controller = Lagrangian(multiplier_lr=0.1, maximum=100.0, memory=0.0)
     state = controller.init(torch.tensor([[1.0, 0.0]]), declare(thresholds=[NAN, 0.6]))
     for std in (0.5, 0.0, 0.0):
         state = controller.observe(state, show([[0.5, 0.1]], [[0.1, std]]))
@@ -58,7 +58,7 @@ def test_thresholds_belong_to_members(declare, show):
 
 
 def test_metrics_name_the_constrained_objectives(declare, show):
-    controller = Lagrangian(lr=1.0, memory=0.0)
+    controller = Lagrangian(multiplier_lr=1.0, memory=0.0)
     setting = declare(**UNIT, thresholds=[NAN, 0.5])
     state = controller.init(torch.tensor([[1.0, 0.0]] * 2), setting)
     assert not controller.metrics(state, setting.names)["constraint/b/violated"].any()  # nothing seen yet
@@ -69,7 +69,7 @@ def test_metrics_name_the_constrained_objectives(declare, show):
 
 
 def test_proportional_term_adds_what_the_violation_asks_for(declare, show, rows):
-    controller = Lagrangian(lr=0.1, proportional=3.0, memory=0.0)
+    controller = Lagrangian(multiplier_lr=0.1, proportional=3.0, memory=0.0)
     state = controller.init(torch.tensor([[1.0, 0.0]]), declare(**UNIT, thresholds=[NAN, 0.5]))
     state = controller.observe(state, show([[0.9, 0.3]]))
     # violation 0.2, multiplier 0.02, pressure 0.02 + 3 * 0.2 = 0.62
@@ -88,7 +88,9 @@ def test_meets_its_constraint_on_a_bandit(declare, bandit, rows):
     torch.testing.assert_close(problem.means, torch.tensor([[0.7, 0.3]]), atol=0.01, rtol=0)
 
 
-@pytest.mark.parametrize("options", [{"lr": 0.0}, {"maximum": -1.0}, {"proportional": -1.0}, {"memory": 1.0}])
+@pytest.mark.parametrize(
+    "options", [{"multiplier_lr": 0.0}, {"maximum": -1.0}, {"proportional": -1.0}, {"memory": 1.0}]
+)
 def test_refuses_impossible_options(options):
     with pytest.raises(ConfigError, match=f"`{next(iter(options))}` must"):
         Lagrangian(**options)
