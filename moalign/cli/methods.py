@@ -46,13 +46,17 @@ def methods(
 
         typer.echo(j.dumps(lines, indent=1))
         return
+    import textwrap
+
     from rich.console import Console
     from rich.table import Table
 
+    console = Console()
+    room = max(24, console.width - 54)  # what kinds, names and arXiv ids leave
     table = Table("kind", "name", "paper", "arXiv", box=None, header_style="bold")
     for line in lines:
-        table.add_row(line["kind"], line["name"], line["paper"] or "", line["arxiv"] or "")
-    Console().print(table)
+        table.add_row(line["kind"], line["name"], textwrap.shorten(line["paper"] or "", room, placeholder=" …"), line["arxiv"] or "")
+    console.print(table)
 
 
 def register(app: typer.Typer) -> None:

@@ -1,18 +1,23 @@
 """Check a study before anything is trained: every error at once, and what the run will take."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moalign.errors import RunError, StudyError
+from moalign.optimizers.simplex import Simplex
 from moalign.records import Need
 from moalign.runs import RunDirectory
 from moalign.study._assemble import lora_config
+from moalign.study._preferences import wished_for
 from moalign.study._problems import MISSING, find_problems
 from moalign.study._suggest import suggested
 
 if TYPE_CHECKING:
     from moalign.study._study import Study
+
+log = logging.getLogger("moalign")
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,9 @@ def check(study: "Study", output_dir: str | Path | None = None) -> Plan:
         found = [f"{MISSING} {suggested(study)}"]
     if found:
         raise StudyError([*found, *([] if taken is None else [str(taken)])])
+    wishes = wished_for(study.objectives, study.recipe)
+    if study.members < len(wishes) and isinstance(study.preferences, str | Simplex):
+        log.warning("%d members cannot each wish for one of %d objectives", study.members, len(wishes))
     return plan(study)
 
 

@@ -66,14 +66,14 @@ class Recipe:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < low:
                 raise ConfigError(f"`{name}` must be an integer of at least {low}, got {value!r}.")
-        for value in _numbers(self.temperature):
+        for value in _numbers("temperature", self.temperature):
             if not 0 < value < float("inf"):
                 raise ConfigError(f"`temperature` must be a positive number, got {value!r}.")
-        for value in _numbers(self.learning_rate):  # 0 is where a warmup begins and a decay ends
+        for value in _numbers("learning_rate", self.learning_rate):  # 0 is where a warmup begins and a decay ends
             if not 0 <= value < float("inf"):
                 raise ConfigError(f"`learning_rate` must be a number of at least 0, got {value!r}.")
         warm = self.eval_temperature
-        if warm is not None and not all(0 <= value < float("inf") for value in _numbers(warm)):
+        if warm is not None and not all(0 <= value < float("inf") for value in _numbers("eval_temperature", warm)):
             raise ConfigError(f"`eval_temperature` must be at least 0 (greedy) or None, got {self.eval_temperature!r}.")
         if not self.losses:
             raise ConfigError("`losses` is empty; name at least one term, e.g. {'policy': PolicyLoss()}.")
@@ -81,7 +81,7 @@ class Recipe:
     def problems(self) -> list[str]:
         """Return why these parts do not fit together, as each of them says in its own `problems(recipe)`."""
         found: list[str] = []
-        for value in fields(self).values():
+        for value in (*fields(self).values(), *self.losses.values()):
             asked: Any = getattr(value, "problems", None)
             found += asked(self) if asked is not None else []
         fixed = [path for path in moving(self) if not _may_move(self, path)]
@@ -117,14 +117,14 @@ def with_options(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
-def _numbers(value: Any) -> tuple[float, ...]:
+def _numbers(name: str, value: Any) -> tuple[float, ...]:
     """Return what can be checked now of a number that may move."""
     if isinstance(value, PerMember):
         return value.values
     if isinstance(value, Schedule | Same | Tensor):
         return ()
     if isinstance(value, bool | str) or not isinstance(value, SupportsFloat):
-        raise ConfigError(f"{value!r} is not a number; give one, a Schedule or PerMember for a recipe's numbers.")
+        raise ConfigError(f"`{name}` must be a number, a Schedule or PerMember, got {value!r}.")
     return (float(value),)
 
 

@@ -16,7 +16,7 @@ from moalign.weighting.controller import Controller, Weights, on_simplex, per_me
     "controller",
     "grpo-lambda",
     paper="dai2025grpolambda",
-    test="tests/weighting/test_grpo_lambda.py::test_the_best_groups_get_the_preference_and_the_others_the_main_objective",
+    test="tests/weighting/test_grpo_lambda.py::test_the_best_groups_get_the_preference",
 )
 @dataclass(frozen=True)
 class GRPOLambda(Controller):

@@ -80,6 +80,7 @@ def test_beta_per_member(paired) -> None:
 def test_micro_batches_keep_pairs_whole_and_add_up(paired) -> None:
     outputs, rows = paired
     credit, loss = weights(rows, [0.4, 0.6], [0.8, 0.2]), MODPO(objective="b")
+    assert credit.targets is not None
     assert loss.couples is Couples.GROUPS and Need.REFERENCE in needs_of(loss)
     part = torch.tensor([2, 3])
     cut = replace(outputs, logprobs=outputs.logprobs[part], values=None)

@@ -55,3 +55,8 @@ def test_bound_options_of_plain_functions() -> None:
     from moalign.parts import may_move
 
     assert not may_move(bind(group_relative), "eps") and not may_move(group_relative, "scale")
+
+
+def test_a_loss_is_asked_too() -> None:
+    (problem,) = recipes.modpo(credit=CreditPipeline()).problems()
+    assert "bind that" in problem and "carried-weights" in problem

@@ -38,7 +38,7 @@ def rewards() -> torch.Tensor:
     return torch.rand(2, 5, 4, 2, generator=torch.Generator().manual_seed(0))
 
 
-def test_the_best_groups_get_the_preference_and_the_others_the_main_objective(declare, scored) -> None:
+def test_the_best_groups_get_the_preference(declare, scored) -> None:
     a = torch.tensor([[0.0, 0.5], [1.0, 1.0], [0.0, 0.0], [0.5, 0.5], [1.0, 0.5]])  # means 0.25, 1, 0, 0.5, 0.75
     rows = scored(torch.stack([a, 9 * (1 - a)], dim=-1)[None])  # b is best where a is worst, and does not matter
     both, alone = [0.7, 0.3], [1.0, 0.0]

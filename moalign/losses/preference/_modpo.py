@@ -35,6 +35,10 @@ class MODPO:
     def __post_init__(self) -> None:
         look_up_names(self)
 
+    def problems(self, recipe: Any) -> list[str]:
+        carried = getattr(recipe.credit, "part_name", None) == "carried-weights"
+        return [] if carried else ["`losses` modpo reads its weights from `credit='carried-weights'`; bind that."]
+
     def __call__(self, outputs: Outputs, rows: Rows, credit: Credit) -> Float[Tensor, "row token 1"]:
         rewards, pair = rows.rewards, pairs(rows)
         if rewards is None or credit.targets is None or self.objective not in rewards.names:
