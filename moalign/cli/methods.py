@@ -55,7 +55,8 @@ def methods(
     room = max(24, console.width - 54)  # what kinds, names and arXiv ids leave
     table = Table("kind", "name", "paper", "arXiv", box=None, header_style="bold")
     for line in lines:
-        table.add_row(line["kind"], line["name"], textwrap.shorten(line["paper"] or "", room, placeholder=" …"), line["arxiv"] or "")
+        paper = textwrap.shorten(line["paper"] or "", room, placeholder=" …")
+        table.add_row(line["kind"], line["name"], paper, line["arxiv"] or "")
     console.print(table)
 
 
