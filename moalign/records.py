@@ -214,6 +214,7 @@ class Credit:
 
     advantages: Float[Tensor, "row token channel"]
     targets: Float[Tensor, "row objective"] | None = None
+    weights: Float[Tensor, "row objective"] | None = None  # the controller's: some losses weigh by themselves
     metrics: Metrics = field(default_factory=dict)
 
 

@@ -10,7 +10,6 @@ PROBES = [
     "rollouts/gfpo.py",
     "rollouts/ar3po.py",
     "rollouts/scored_pairs.py",
-    "credit/_carried_weights.py",
     "losses/policy/_dcpo.py",
     "losses/balanced.py",
     "losses/preference/_modpo.py",

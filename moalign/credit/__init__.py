@@ -22,7 +22,6 @@ from moalign.credit._at_advantage import AtAdvantage
 from moalign.credit._at_gradient import AtGradient
 from moalign.credit._at_reward import AtReward
 from moalign.credit._batch_centred import batch_centred
-from moalign.credit._carried_weights import CarriedWeights
 from moalign.credit._group_relative import batch_scaled, group_relative
 from moalign.credit._leave_one_out import leave_one_out
 from moalign.credit._normalizers import batch, group, none
@@ -37,7 +36,6 @@ __all__ = [
     "AtAdvantage",
     "AtGradient",
     "AtReward",
-    "CarriedWeights",
     "CreditPipeline",
     "Running",
     "batch",

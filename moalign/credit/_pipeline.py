@@ -69,9 +69,11 @@ class CreditPipeline:
         state: State,
     ) -> tuple[Credit, State]:
         """Return the credit of every token; rows without rewards (offline pairs, supervised examples) get none."""
+        _, prompts, group = rows.slots()
+        each = rows.flat(weights.expand(rows.members, prompts, group, -1))
         if rows.rewards is None:
             nothing = torch.zeros((*rows.tokens.shape, 1), device=rows.tokens.device)
-            return Credit(nothing), state
+            return Credit(nothing, weights=each), state
         values, kept = rows.grid(rows.rewards.values)
         mask = (rows.grid(rows.rewards.valid.to(values))[0] > 0) & kept[..., None]
         affine, memory = self.normalize(values, mask, state.get("normalize", {}))
@@ -92,7 +94,7 @@ class CreditPipeline:
             "advantages/rescaled_by": _factor(raw, sized, some),
         }
         placed = self.place(rows, rows.flat(advantages))
-        return Credit(placed, rows.flat(normal), metrics), {**state, "best": best, "normalize": memory}
+        return Credit(placed, rows.flat(normal), each, metrics), {**state, "best": best, "normalize": memory}
 
 
 def _ideal(rewards: Rewards, best: Float[Tensor, "member objective"]) -> Float[Tensor, "member objective"]:

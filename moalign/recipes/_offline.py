@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from moalign.credit import CarriedWeights
 from moalign.losses import MODPO, PreferenceLoss, nll, sequence_mean, token_mean
 from moalign.losses import dpo as dpo_link
 from moalign.parts import bind, register
@@ -33,7 +32,6 @@ def modpo(**changes: Any) -> Recipe:
     recipe = Recipe(
         name="modpo",
         collect=ScoredPairs(),
-        credit=CarriedWeights(),
         losses={"preference": MODPO(beta=0.1)},
         reduce=bind(sequence_mean),
     )

@@ -33,6 +33,7 @@ class TotalLoss:
             self.credit,
             advantages=self.credit.advantages[part.index, :length],
             targets=None if self.credit.targets is None else self.credit.targets[part.index],
+            weights=None if self.credit.weights is None else self.credit.weights[part.index],
         )
         weights = self.token_weights[part.index, :length]
         per_token = sum(term(outputs, part, credit) for term in self.terms.values())

@@ -58,7 +58,7 @@ class Recipe:
     max_completion_length: int = 256  # tokens
     temperature: Knob = 1.0
     learning_rate: Knob = 1e-4
-    eval_temperature: float | None = None  # None: the recipe's temperature; 0 is greedy
+    eval_temperature: Knob | None = None  # None: the recipe's temperature; 0 is greedy
 
     def __post_init__(self) -> None:
         look_up_names(self)

@@ -21,7 +21,7 @@ def paired(case):
 
 
 def weights(rows, *each: list[float]) -> Credit:
-    return Credit(torch.zeros(6, 4, 1), targets=torch.tensor(each)[rows.member])
+    return Credit(torch.zeros(6, 4, 1), weights=torch.tensor(each)[rows.member])
 
 
 def margins(outputs, rows) -> torch.Tensor:
@@ -80,11 +80,11 @@ def test_beta_per_member(paired) -> None:
 def test_micro_batches_keep_pairs_whole_and_add_up(paired) -> None:
     outputs, rows = paired
     credit, loss = weights(rows, [0.4, 0.6], [0.8, 0.2]), MODPO(objective="b")
-    assert credit.targets is not None
+    assert credit.weights is not None
     assert loss.couples is Couples.GROUPS and Need.REFERENCE in needs_of(loss)
     part = torch.tensor([2, 3])
     cut = replace(outputs, logprobs=outputs.logprobs[part], values=None)
-    alone = loss(cut, rows.select(part), Credit(credit.advantages[part], targets=credit.targets[part]))
+    alone = loss(cut, rows.select(part), Credit(credit.advantages[part], weights=credit.weights[part]))
     assert_close(alone, loss(outputs, rows, credit)[part])
 
 

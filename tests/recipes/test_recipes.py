@@ -58,7 +58,7 @@ BINDINGS: dict[str, dict[str, Any]] = {
         "collect": "pairs", "reduce": "sequence-mean", "losses": ["preference"], "losses.preference": "preference",
         "losses.preference.score": "sum", "losses.preference.link": "dpo", "losses.preference.link.beta": 0.1},
     "modpo": {
-        "collect": "scored-pairs", "credit": "carried-weights", "reduce": "sequence-mean", "losses": ["preference"],
+        "collect": "scored-pairs", "reduce": "sequence-mean", "losses": ["preference"],
         "losses.preference": "modpo", "losses.preference.objective": "", "losses.preference.beta": 0.1,
         "losses.preference.least": 0.05, "losses.preference.score": "sum"},
     "sft": {"collect": "examples", "losses": ["nll"], "losses.nll": "nll", "losses.nll.coefficient": 1.0},

@@ -1,5 +1,6 @@
 """Parts that do not fit together say so before anything is trained."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -57,6 +58,16 @@ def test_bound_options_of_plain_functions() -> None:
     assert not may_move(bind(group_relative), "eps") and not may_move(group_relative, "scale")
 
 
+@dataclass(frozen=True)
+class Choosy:
+    """A loss that fits nothing."""
+
+    def problems(self, recipe: Any) -> list[str]:
+        return [f"not with {recipe.name}"]
+
+    def __call__(self, outputs: Any, rows: Any, credit: Any) -> Any:
+        return credit.advantages
+
+
 def test_a_loss_is_asked_too() -> None:
-    (problem,) = recipes.modpo(credit=CreditPipeline()).problems()
-    assert "bind that" in problem and "carried-weights" in problem
+    assert recipes.gdpo(losses={"choosy": Choosy()}).problems() == ["not with gdpo"]
