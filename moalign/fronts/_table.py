@@ -31,7 +31,8 @@ def print_front(front: Front, console: Console | None = None, *, title: str = ""
     console.print(table)
     if front.reference_point is not None:
         corner = ", ".join(f"{name} {value:g}" for name, value in front.reference_point.items())
-        console.print(Text(f"hypervolume {front.hypervolume()}, {front.split}; reference point {corner}"))
+        mode = ", greedy" if front.temperature == 0 else ""
+        console.print(Text(f"hypervolume {front.hypervolume()}, {front.split}{mode}; reference point {corner}"))
     if front.stopped:
         console.print(Text(f"{', '.join(front.stopped)} stopped in training: the loss was not finite", style="dim"))
     if front.dominated and not dominated:

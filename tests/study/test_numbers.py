@@ -95,3 +95,16 @@ def test_a_configuration_of_trl_trains_in_a_study(tiny_study: Make, runs: Path, 
     assert len(found) == 2  # batches: TRL counts their two iterations as two steps
     assert found[0]["weights/digits"] == [1.0] and found[0]["weights/short"] == [0.5]
     assert len(found[0]["loss"]) == 1 and found[1]["tokens"] > 0
+
+
+def test_greedy_valuation_is_shown(tiny_study: Make, runs: Path) -> None:
+    from io import StringIO
+
+    from rich.console import Console
+
+    from moalign.fronts import print_front
+
+    front = tiny_study().replace(**{"recipe.eval_temperature": 0.0}).run(runs / "tiny")
+    text = StringIO()
+    print_front(front, Console(file=text, width=120))
+    assert front.temperature == 0 and "test, greedy;" in text.getvalue()
