@@ -133,7 +133,7 @@ def test_every_recipe_runs_in_a_study(tiny_study: Make, runs: Path, name: str) -
 def test_full_parameter_model(tiny_study: Make, runs: Path, tmp_path: Path) -> None:
     front = tiny_study(members=1, peft_config="full", recipe=recipes.gdpo(**SMALL)).run(runs / "tiny")
     written = front[0].export(tmp_path / "out", merge=True)
-    AutoModelForCausalLM.from_pretrained(written)
+    assert AutoModelForCausalLM.from_pretrained(written).num_parameters() > 0
 
 
 def test_offline_recipes(tiny_study: Make, runs: Path) -> None:
