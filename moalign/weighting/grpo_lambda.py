@@ -46,7 +46,7 @@ class GRPOLambda(Controller):
         if rows.rewards is None:
             return per_member(state["preference"])
         values, kept = (x.cpu() for x in rows.grid(rows.rewards.values))
-        valid = (rows.grid(rows.rewards.valid.to(values))[0].cpu() > 0) & kept[..., None]
+        valid = (rows.grid(rows.rewards.valid.float())[0].cpu() > 0) & kept[..., None]
         mean = torch.where(valid, values, 0).sum(2) / valid.sum(2).clamp(min=1)
         score = (mean * state["main"][:, None]).sum(2).masked_fill(~kept.any(2), -torch.inf)
         rank = score.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
