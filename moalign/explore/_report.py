@@ -7,7 +7,7 @@ from typing import Any
 
 from moalign.explore._collect import ReportData, RunData
 from moalign.explore._figures import figures
-from moalign.fronts import Front, Point, marks
+from moalign.fronts import Front, Point, as_text, marks
 from moalign.fronts._plot import color
 from moalign.objectives import Objective
 from moalign.runs import plain, write_bytes
@@ -88,21 +88,6 @@ def _point(run: RunData, point: Point) -> dict[str, Any]:
             for sample in point.samples
         ],
     }
-
-
-def as_text(message: Any) -> str:
-    """Return a prompt or completion as text: chat messages one per paragraph, each with its role.
-
-    >>> as_text("1+1="), as_text([{"role": "user", "content": "Hi"}])
-    ('1+1=', 'user: Hi')
-    """
-    if isinstance(message, str):
-        return message
-    if isinstance(message, list | tuple):
-        return "\n\n".join(as_text(item) for item in message)
-    if isinstance(message, dict) and "content" in message:
-        return f"{message.get('role', '?')}: {message['content']}"
-    return json.dumps(plain(message), ensure_ascii=False)
 
 
 def _lead(data: ReportData) -> str:

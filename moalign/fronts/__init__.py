@@ -6,7 +6,7 @@
 """
 
 from moalign.fronts._build import build_front
-from moalign.fronts._card import print_point
+from moalign.fronts._card import as_text, print_point
 from moalign.fronts._front import Front
 from moalign.fronts._measure import Measure, hypervolume_measure
 from moalign.fronts._panels import Dots, Panel, panels
@@ -21,6 +21,7 @@ __all__ = [
     "Objective",
     "Panel",
     "Point",
+    "as_text",
     "build_front",
     "front_table",
     "hypervolume_measure",

@@ -1,10 +1,14 @@
 """One point in the terminal: what it is, and what it answers."""
 
+import json
+from typing import Any
+
 from rich.console import Console
 from rich.markup import escape
 
 from moalign.fronts._front import Front
 from moalign.fronts._table import marks
+from moalign.runs import plain
 
 
 def print_point(front: Front, id: str, console: Console, *, samples: int = 3) -> None:
@@ -21,13 +25,21 @@ def print_point(front: Front, id: str, console: Console, *, samples: int = 3) ->
         console.print(f"files: {escape(str(point.path))}", soft_wrap=True)
     for sample in point.samples[:samples]:
         rewards = ", ".join(f"{name} {'missing' if r is None else f'{r:g}'}" for name, r in sample.rewards.items())
-        said = f"\n[bold]{escape(as_text(sample.prompt))}[/]{escape(as_text(sample.completion))}"
+        said = f"\n[bold]{escape(as_text(sample.prompt))}[/]\n{escape(as_text(sample.completion))}"
         console.print(said, highlight=False)
         console.print(f"[dim]{escape(rewards)}[/]", highlight=False)
 
 
-def as_text(message: object) -> str:
-    """Return a prompt as a person reads it: chat messages become lines of ``role: content``."""
-    if isinstance(message, list):
-        return "\n".join(f"{turn.get('role', '?')}: {turn.get('content', '')}" for turn in message) + "\n"
-    return str(message)
+def as_text(message: Any) -> str:
+    """Return a prompt or completion as text: chat messages one per paragraph, each with its role.
+
+    >>> as_text("1+1="), as_text([{"role": "user", "content": "Hi"}])
+    ('1+1=', 'user: Hi')
+    """
+    if isinstance(message, str):
+        return message
+    if isinstance(message, list | tuple):
+        return "\n\n".join(as_text(item) for item in message)
+    if isinstance(message, dict) and "content" in message:
+        return f"{message.get('role', '?')}: {message['content']}"
+    return json.dumps(plain(message), ensure_ascii=False)

@@ -14,7 +14,7 @@ from torch import Tensor
 from moalign.errors import TrainingError
 from moalign.objectives import Objective
 from moalign.optimizers.hypervolume import hypervolume
-from moalign.records import Credit, Metrics, Policy, Rows, Setting, Signals, State
+from moalign.records import Credit, Metrics, Policy, Rows, Setting, Signals, Snapshot, State
 from moalign.runs import RunDirectory
 from moalign.training.kept import kept_rollouts
 from moalign.training.stopping import Stopping
@@ -130,8 +130,6 @@ class Session:
 
 def resume_from(policy: Policy, saved: Mapping[str, Any]) -> State:
     """Put a checkpoint's members into the policy and return its state."""
-    from moalign.records import Snapshot
-
     names = tuple(saved["members"])
     if names != policy.members:
         policy.gather([0] * len(names), names)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
@@ -77,9 +77,7 @@ def generate(
         going = [i for i, count in enumerate(counts) if count]
         slots = max(counts)
         if drop and len(going) * slots <= SHRINK * done.numel():
-            stay = torch.argsort(done.long(), dim=1, stable=True)[:, :slots]  # unfinished slots come first
-            done, stay = done.gather(1, stay)[going], stay[going]
-            stay = (stay + torch.tensor(going, device=device)[:, None] * (len(row) // len(counts))).flatten()
+            stay, done = _staying(done, going, slots)
             cache.batch_select_indices(stay)
             token, row, seen = token[stay], row[stay], seen[stay]
             temperature, uniform = temperature[stay], uniform[stay]
@@ -91,3 +89,12 @@ def generate(
             logits = model(input_ids=token[:, None], past_key_values=cache, use_cache=True, logits_to_keep=1, **said)
             logits = logits.logits[:, -1]
     return Samples(tokens[:many], mask[:many], logprobs[:many], finished[:many])
+
+
+def _staying(
+    done: Bool[Tensor, "block slot"], going: Sequence[int], slots: int
+) -> tuple[Int[Tensor, "row"], Bool[Tensor, "going kept"]]:
+    """Return the rows that stay, `slots` in each block that goes on, unfinished ones first, and which are finished."""
+    stay = torch.argsort(done.long(), dim=1, stable=True)[:, :slots]
+    start = torch.tensor(going, device=done.device)[:, None] * done.shape[1]
+    return (stay[going] + start).flatten(), done.gather(1, stay)[going]
