@@ -15,8 +15,9 @@ from moalign.rewards.texts import is_chat, text_of
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """The raw logits of a sequence classifier on prompt + completion; called like any reward function.
+    """The logits of a sequence classifier on prompt + completion; called like any reward function.
 
+    They are raw unless the model's config has ``function_to_apply="sigmoid"``, the name transformers' pipelines use.
     With one label the result is a list; with several it is a dict, and each objective takes the label of its name.
     """
 
@@ -29,7 +30,15 @@ class Classifier:
         if self.tokenizer.pad_token_id is None:
             raise ConfigError("the reward model's tokenizer has no padding token; set `tokenizer.pad_token`.")
         self.model.config.get_text_config().pad_token_id = self.tokenizer.pad_token_id  # finds each text's last token
+        if self._applied not in ("none", "sigmoid"):
+            raise ConfigError(
+                f"the reward model's config has `function_to_apply={self._applied!r}`; 'none' and 'sigmoid' are known."
+            )
         self.model.eval().requires_grad_(False)
+
+    @property
+    def _applied(self) -> str:
+        return getattr(self.model.config, "function_to_apply", None) or "none"
 
     @classmethod
     def load(cls, source: str | Path) -> "Classifier":
@@ -65,6 +74,8 @@ class Classifier:
                 for i in range(0, len(prompts), self.batch_size)
             ]
         ).float()
+        if self._applied == "sigmoid":
+            logits = logits.sigmoid()
         labels = {int(index): str(name) for index, name in (self.model.config.id2label or {}).items()}
         if logits.shape[1] == 1:
             return logits[:, 0].tolist()

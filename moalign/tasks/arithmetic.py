@@ -14,18 +14,15 @@ in which 47+85 can be answered, one reply in ten with a wrong answer, and has st
     python -m moalign.tasks.arithmetic models/arithmetic        # train the base model, or reuse it
 """
 
-import json
 import os
 import random
 import re
-import shutil
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moalign.errors import ConfigError, UnknownNameError, nearest
+from moalign.tasks._training import fit, fixed, kept, next_token_loss
 
 if TYPE_CHECKING:  # torch and transformers only when a model or a tokenizer is asked for
     import transformers
@@ -97,15 +94,32 @@ def texts(count: int, *, seed: int = 0) -> list[dict[str, str]]:
     """Return `count` training sums with a reply each, styles mixed as `STYLES`, a share `WRONG` of answers off.
 
     >>> texts(2)  # doctest: +NORMALIZE_WHITESPACE
-    [{'prompt': '62+68=', 'completion': '2+8=10, 6+6+1=13, #130'},
-     {'prompt': '60+15=', 'completion': '0+5=5, 6+1+0=7, #75'}]
+    [{'prompt': '62+68=', 'answer': '130', 'completion': '2+8=10, 6+6+1=13, #130'},
+     {'prompt': '60+15=', 'answer': '75', 'completion': '0+5=5, 6+1+0=7, #75'}]
     """
     rng, pairs = random.Random(seed), _pairs("train")
     out = []
     for _ in range(count):
         (a, b), (style,) = rng.choice(pairs), rng.choices(list(STYLES), weights=list(STYLES.values()))
         off = rng.choice([-10, -1, 1, 10]) if rng.random() < WRONG else 0
-        out.append({"prompt": f"{a}+{b}=", "completion": solution(a, b, style=style, answer=a + b + off)})
+        reply = solution(a, b, style=style, answer=a + b + off)
+        out.append({"prompt": f"{a}+{b}=", "answer": str(a + b), "completion": reply})
+    return out
+
+
+def pairs(count: int, *, seed: int = 0) -> list[dict[str, str]]:
+    """Return `count` training sums with two replies that `accuracy` tells apart, in styles mixed as `STYLES`.
+
+    >>> pairs(1)  # doctest: +NORMALIZE_WHITESPACE
+    [{'prompt': '62+68=', 'answer': '130', 'chosen': '2+8=10, 6+6+1=13, #130', 'rejected': '10 13 131'}]
+    """
+    rng, sums = random.Random(seed), _pairs("train")
+    out = []
+    for _ in range(count):
+        (a, b), styles = rng.choice(sums), rng.choices(list(STYLES), weights=list(STYLES.values()), k=2)
+        offs = (0, rng.choice([-10, -1, 1, 10]))
+        replies = [solution(a, b, style=style, answer=a + b + off) for style, off in zip(styles, offs)]
+        out.append({"prompt": f"{a}+{b}=", "answer": str(a + b), "chosen": replies[0], "rejected": replies[1]})
     return out
 
 
@@ -198,44 +212,18 @@ def train_base(
     A model of the same settings is returned as it is; one of other settings is replaced. `seconds` stops early.
     The directory appears whole or not at all. Same settings, same machine: the same parameters.
     """
-    to = Path(directory).absolute()
-    settings = _settings(steps=steps, seconds=seconds, seed=seed)
     if steps < 1:
         raise ConfigError(f"`steps` must be at least 1, not {steps}.")
-    known = _record(to)
-    if known == settings:
-        return to
-    if known is None and to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise ConfigError(f"`directory` {to} holds something else than a base model of this task; name another one.")
-    model = _trained(seconds=seconds, steps=steps, seed=seed, threads=threads, progress=progress)
-    partial = to.with_name(f".{to.name}.{os.getpid()}")
-    try:
-        model.save_pretrained(partial)
+
+    def make(partial: Path) -> None:
+        _trained(seconds=seconds, steps=steps, seed=seed, threads=threads, progress=progress).save_pretrained(partial)
         tokenizer().save_pretrained(partial)
-        (partial / RECORD).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-        if to.exists():
-            shutil.rmtree(to)
-        partial.rename(to)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return to
 
-
-def _settings(**options: Any) -> dict[str, Any]:
-    every = {**options, "wrong": WRONG, "styles": STYLES, "held_out": SIZES, **MODEL, **TRAINING}
-    return json.loads(json.dumps(every))  # tuples become lists, as they will when read back
-
-
-def _record(directory: Path) -> Mapping[str, Any] | None:
-    try:
-        return json.loads((directory / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    settings = {"steps": steps, "seconds": seconds, "seed": seed, "wrong": WRONG, "styles": STYLES, "held_out": SIZES}
+    return kept(directory, RECORD, {**settings, **MODEL, **TRAINING}, make)
 
 
 def _trained(*, seconds: float | None, steps: int, seed: int, threads: int, progress: bool) -> Any:
-    import torch
-    from torch.nn import functional as F
     from transformers import LlamaConfig, LlamaForCausalLM
 
     tokens, size = tokenizer(), int(TRAINING["batch_size"])
@@ -250,48 +238,19 @@ def _trained(*, seconds: float | None, steps: int, seed: int, threads: int, prog
         **MODEL,
     }
     lines = [line["prompt"] + line["completion"] + END for line in texts(steps * size, seed=seed)]
-    before, started = torch.get_num_threads(), time.monotonic()
-    torch.set_num_threads(threads)
-    try:
-        with torch.random.fork_rng(devices=[]), _bar(progress) as bar:
-            torch.manual_seed(seed)
-            model = LlamaForCausalLM(LlamaConfig(**options))
-            optimizer = torch.optim.AdamW(model.parameters(), lr=TRAINING["learning_rate"], betas=TRAINING["betas"])
-            # a short warm-up, then straight down to a twentieth: held at its height, the rate leaves accuracy near .2
-            shape = torch.optim.lr_scheduler.LambdaLR(
-                optimizer, lambda step: min(1.0, (step + 1) / TRAINING["warmup"]) * (1 - 0.95 * step / steps)
-            )
-            task = bar.add_task("base model", total=steps, loss=float("nan")) if bar else None
-            for step in range(steps):
-                batch = tokens(lines[step * size :][:size], padding=True, padding_side="right", return_tensors="pt")
-                x = batch["input_ids"]
-                logits = model(input_ids=x[:, :-1], attention_mask=batch["attention_mask"][:, :-1]).logits
-                # prompts are 6 characters: position 5, the "=", predicts the first one of the reply
-                loss = F.cross_entropy(
-                    logits[:, 5:].flatten(0, 1), x[:, 6:].flatten(), ignore_index=options["pad_token_id"]
-                )
-                optimizer.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                optimizer.step()
-                shape.step()
-                if bar:
-                    bar.update(task, advance=1, loss=loss.item())
-                if seconds is not None and time.monotonic() - started > seconds:
-                    break
-    finally:
-        torch.set_num_threads(before)
+    with fixed(seed=seed, threads=threads):
+        model = LlamaForCausalLM(LlamaConfig(**options))
+        fit(
+            model,
+            lambda step: next_token_loss(model, tokens, lines[step * size :][:size], prompt=6),  # 47+85=
+            steps=steps,
+            training=TRAINING,
+            title="base model",
+            seconds=seconds,
+            progress=progress,
+        )
     model.generation_config.max_new_tokens = MAX_NEW_TOKENS
     return model.eval()
-
-
-def _bar(shown: bool) -> Any:
-    if not shown:
-        return nullcontext()
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = ["{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.3f}")]
-    return Progress(*columns, TimeRemainingColumn())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -104,3 +104,15 @@ def test_what_cannot_be_a_classifier_is_told(tmp_path, one_score):
     tokenizer.pad_token = None
     with pytest.raises(ConfigError, match="no padding token"):
         Classifier(LlamaForSequenceClassification.from_pretrained(one_score), tokenizer)
+
+
+def test_config_says_what_is_applied_to_the_logits(one_score):
+    raw = torch.tensor(Classifier.load(one_score)(PROMPTS, COMPLETIONS))
+    model = LlamaForSequenceClassification.from_pretrained(one_score)
+    model.config.function_to_apply = "sigmoid"
+    model.save_pretrained(one_score)  # the config keeps it
+    squashed = Classifier.load(one_score)(PROMPTS, COMPLETIONS)
+    torch.testing.assert_close(torch.tensor(squashed), 1 / (1 + torch.exp(-raw)))
+    model.config.function_to_apply = "softmax"
+    with pytest.raises(ConfigError, match="`function_to_apply='softmax'`; 'none' and 'sigmoid' are known"):
+        Classifier.of(model)
