@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from moalign.fronts import Front, Point
     from moalign.objectives import Objective
     from moalign.optimizers.simplex import Simplex
-    from moalign.parts import Linear, PerMember
+    from moalign.parts import After, Linear, PerMember
     from moalign.study import Run, Study, load
     from moalign.training import Recipe
 
 _HOMES = {
+    "After": "moalign.parts",
     "Front": "moalign.fronts",
     "Linear": "moalign.parts",
     "MoalignError": "moalign.errors",
@@ -35,6 +36,7 @@ _HOMES = {
 _ROOMS = ("optimizers", "recipes", "rewards", "tasks")
 
 __all__ = [
+    "After",
     "Front",
     "Linear",
     "MoalignError",

@@ -338,6 +338,21 @@ class Linear(Schedule):
 
 
 @dataclass(frozen=True)
+class After(Schedule):
+    """Be 0 until a `share` of the run is over, and `value` from there on; any share above 0 holds for the first step.
+
+    >>> After(0.1).at(0.05), After(0.1).at(0.1)
+    (0.0, 1.0)
+    """
+
+    share: float
+    value: float = 1.0
+
+    def at(self, progress: float) -> float:
+        return 0.0 if progress < self.share else self.value
+
+
+@dataclass(frozen=True)
 class PerMember:
     """One value for each member, in the members' order at the start of the run."""
 

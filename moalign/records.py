@@ -45,6 +45,8 @@ class Need(Enum):
     ENTROPY = auto()  # Outputs.entropy
     VALUES = auto()  # Outputs.values: the policy must have value heads
     REFERENCE = auto()  # Rows.reference_logprobs: log-probabilities as the run began
+    OLD_VALUES = auto()  # Rows.old_values: what the value heads said before the update
+    PREVIOUS = auto()  # Rows.previous_logprobs: a collector must keep the previous iterate and say so in `gives`
 
 
 class Couples(Enum):
@@ -151,6 +153,10 @@ class Rows:
     behaviour_logprobs: Float[Tensor, "row token"] | None = None  # the engine's own
     old_logprobs: Float[Tensor, "row token"] | None = None  # the ratio's denominator; None: one pass, the ratio is 1
     reference_logprobs: Float[Tensor, "row token"] | None = None  # as the run began
+    old_values: Float[Tensor, "row token objective"] | None = None  # of the value heads, before the update
+    previous_logprobs: Float[Tensor, "row token"] | None = None  # of the iterate that a collector keeps
+    segments: Int[Tensor, "row token"] | None = None  # number of the segment a token stands in, for credit by segment
+    segment_names: tuple[str, ...] = ()  # of segment 0, 1, …
     rewards: Rewards | None = None
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # Python values, one per row; not in parts
 
@@ -213,7 +219,7 @@ class Credit:
     """What each token is credited with, per channel, and what value heads should predict."""
 
     advantages: Float[Tensor, "row token channel"]
-    targets: Float[Tensor, "row objective"] | None = None
+    targets: Float[Tensor, "row token objective"] | None = None
     weights: Float[Tensor, "row objective"] | None = None  # the controller's: some losses weigh by themselves
     metrics: Metrics = field(default_factory=dict)
 
@@ -311,6 +317,8 @@ class Environment(Protocol):
     def examples(self, count: int, columns: Sequence[str]) -> Examples: ...
 
     def encode(self, completions: Sequence[str]) -> Samples: ...  # text to rows; logprobs 0
+
+    def decode(self, tokens: list[list[int]]) -> list[str]: ...  # the text rewards see
 
     def score(self, rows: Rows) -> Rows: ...  # with rewards, and the text in columns["completion"]
 

@@ -25,8 +25,11 @@ def export(
     from moalign.study import load
 
     quiet()
-    written = load(run).front.point(point).export(to, merge=merge)
+    found = load(run).front.point(point)
+    written = found.export(to, merge=merge)
     typer.echo(f"wrote {written}")
+    if found.prefix:
+        typer.echo(f"put {found.prefix!r} before every prompt")
 
 
 def register(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""The vector becomes a number in the update: every objective keeps its own channel, and its own gradient."""
+"""The vector becomes a number later: every objective keeps its own channel, until the placement or the update."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,10 @@ Mask = Bool[Tensor, "member prompt group objective"]
 @register("collapse", "at-gradient", test="tests/credit/test_collapses.py::test_at_gradient_keeps_objectives_apart")
 @dataclass(frozen=True)
 class AtGradient:
-    """Keep one advantage per objective as channels; the update's mixer applies the weights to their gradients."""
+    """Keep one advantage per objective as channels; the update's mixer applies the weights to their gradients.
+
+    Under a placement that adds objectives up token by token (`Routed`) it is that which applies the weights.
+    """
 
     def before(
         self, values: Vector, valid: Mask, weights: Float[Tensor, "member #prompt #group objective"], ideal: Tensor

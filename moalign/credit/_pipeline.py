@@ -27,8 +27,9 @@ class CreditPipeline:
 
     Rewards are normalized by a fitted map that also moves the ideal; `collapse.before` may scalarize them; `estimate`
     turns them into advantages; `collapse.after` may add these up; `rescale` sets their size; the controller's gain
-    multiplies what comes out, because any earlier factor would be divided out again; `place` hands it to tokens.
-    Only kept rows count, and of them only valid rewards: the others have no advantage and no part in a mean.
+    multiplies what comes out, because any earlier factor would be divided out again; `place` hands it to tokens, and
+    may weigh and add up objectives that were kept apart. Only kept rows count, and of them only valid rewards: the
+    others have no advantage and no part in a mean.
     """
 
     normalize: Any = part("normalizer", bind(none))
@@ -47,11 +48,14 @@ class CreditPipeline:
         return self.normalize != bind(none) or (apart and bool(fields(self.estimate).get("scale", False)))
 
     def problems(self, recipe: Any) -> list[str]:
-        """Groups of one have nothing to be compared with."""
+        """Groups of one have nothing to be compared with; and what the parts say themselves."""
+        found = [
+            said for value in fields(self).values() if hasattr(value, "problems") for said in value.problems(recipe)
+        ]
         compares = getattr(self.estimate, "fn", None) in (group_relative, leave_one_out)
         if compares and recipe.num_generations < 2 and not getattr(recipe.collect, "columns", ()):
-            return ["`num_generations` must be at least 2: the estimator compares a prompt's completions."]
-        return []
+            found.append("`num_generations` must be at least 2: the estimator compares a prompt's completions.")
+        return found
 
     def init(self, members: int, objectives: int) -> State:
         """Return the state before the first step: the best reward seen so far, and what the normalizer remembers."""
@@ -93,8 +97,9 @@ class CreditPipeline:
             **_silent_groups(values, mask, weights.to(values)),
             "advantages/rescaled_by": _factor(raw, sized, some),
         }
-        placed = self.place(rows, rows.flat(advantages))
-        return Credit(placed, rows.flat(normal), each, metrics), {**state, "best": best, "normalize": memory}
+        placed = self.place(rows, rows.flat(advantages), each)
+        targets = rows.flat(normal)[:, None].expand(-1, rows.tokens.shape[1], -1)
+        return Credit(placed, targets, each, metrics), {**state, "best": best, "normalize": memory}
 
 
 def _ideal(rewards: Rewards, best: Float[Tensor, "member objective"]) -> Float[Tensor, "member objective"]:

@@ -29,6 +29,7 @@ def build_front(
     seed: int,
     reference_point: Numbers | None = None,
     paths: Mapping[str, Path] | None = None,
+    prefixes: Mapping[str, str] | None = None,
 ) -> Front:
     """Return the front of the evaluated members.
 
@@ -62,6 +63,7 @@ def build_front(
             seed=seed,
             kind=kinds[k],
             path=None if paths is None else paths.get(member),
+            prefix="" if prefixes is None else prefixes[member],
             dev_values=dev_values[k],
             samples=_samples(test, k, objectives),
         )

@@ -21,6 +21,8 @@ def print_point(front: Front, id: str, console: Console, *, samples: int = 3) ->
         weight = f"  weight {point.weights[o.name]:.2f}" if point.weights and o.name in point.weights else ""
         value = o.show(point.values[o.name], point.stderr[o.name])
         console.print(f"  {o.name} {'↑' if o.maximize else '↓'} {value}{wish}{weight}", markup=False, highlight=False)
+    if point.prefix:
+        console.print(f"before every prompt: {escape(repr(point.prefix))}", soft_wrap=True, highlight=False)
     if point.path is not None:
         console.print(f"files: {escape(str(point.path))}", soft_wrap=True)
     for sample in point.samples[:samples]:

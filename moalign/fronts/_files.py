@@ -11,6 +11,7 @@ import torch
 from moalign.errors import ConfigError, RunError
 
 ADAPTER = "adapter_config.json"
+CONDITION = "condition.json"  # see `moalign.policies.conditioned`
 
 
 def load_model(path: Path) -> tuple[Any, Any]:
@@ -45,6 +46,8 @@ def export_model(path: Path, directory: Path, *, merge: bool) -> Path:
         model, tokenizer = load_model(path)
         model.merge_and_unload().save_pretrained(directory)
         tokenizer.save_pretrained(directory)
+        if (path / CONDITION).exists():
+            shutil.copyfile(path / CONDITION, directory / CONDITION)
     for file in directory.iterdir():  # safetensors writes for its owner alone; who serves the model is another user
         file.chmod(0o644)
     return directory
@@ -60,9 +63,15 @@ def complete(
     temperature: float,
     seed: int,
     batch: int,
+    prefix: str = "",
     **options: Any,
 ) -> list[str]:
-    """Return one completion per prompt, sampled from the whole distribution as in training (no top-k, no top-p)."""
+    """Return one completion per prompt, sampled from the whole distribution as in training (no top-k, no top-p).
+
+    The tokens of `prefix` stand before every prompt's own.
+    """
+    from moalign.policies.conditioned import prefixed
+
     if isinstance(prompts, str):
         raise ConfigError("`prompts` is one text; pass a list of prompts.")
     if temperature > 0:
@@ -83,7 +92,12 @@ def complete(
                 return_tensors="pt",
                 return_token_type_ids=False,
                 add_special_tokens=not chat,  # a chat template has written them already
-            ).to(model.device)
+            )
+            if prefix:
+                told = [prefix] * len(part["input_ids"])
+                longer = prefixed(part["input_ids"], part["attention_mask"].bool(), told, tokenizer)
+                part = dict(zip(("input_ids", "attention_mask"), (longer[0], longer[1].long())))
+            part = {name: tensor.to(model.device) for name, tensor in part.items()}
             tokens = model.generate(**part, max_new_tokens=max_new_tokens, pad_token_id=pad, **options)
             new = tokens[:, part["input_ids"].shape[1] :]
             out += tokenizer.batch_decode(new, skip_special_tokens=True)

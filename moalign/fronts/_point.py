@@ -27,14 +27,18 @@ class Point:
     feasible: bool = True  # meets every threshold, on dev
     step: int = 0
     seed: int = 0
-    kind: str = "member"  # member or soup
+    kind: str = "member"  # member, soup or conditioned
     path: Path | None = None  # directory of an adapter or a model
     dominated_on_test: bool = False  # chosen on dev, and another chosen point is better in everything on test
     dev_values: Mapping[str, float] = field(default_factory=dict)  # what it was chosen by
+    prefix: str = ""  # what the model must read before every prompt to be this point
     samples: Sequence[Sample] = field(default=(), repr=False)  # completions with every reward in its own sign
 
     def load(self) -> tuple[Model, Any]:
-        """Return (model, tokenizer): the model in evaluation mode, an adapter on top of its base."""
+        """Return (model, tokenizer): the model in evaluation mode, an adapter on top of its base.
+
+        Where the point has a `prefix`, put it before every prompt; `generate` does.
+        """
         from moalign.fronts._files import load_model
 
         return load_model(self.files())
@@ -60,12 +64,12 @@ class Point:
         model, tokenizer = self.load()
         model = model.to("cuda" if torch.cuda.is_available() else "cpu")
         known = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed, "batch": batch}
-        return complete(model, tokenizer, prompts, **known, **options)
+        return complete(model, tokenizer, prompts, prefix=self.prefix, **known, **options)
 
     def export(self, directory: str | Path, *, merge: bool = False) -> Path:
         """Write what serves this point: its adapter, loadable with PEFT, or with `merge` one whole model.
 
-        The tokenizer goes with it. `directory` must be new or empty.
+        The tokenizer goes with it, and a `prefix` as ``condition.json``. `directory` must be new or empty.
         """
         from moalign.fronts._files import export_model
 

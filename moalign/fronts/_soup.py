@@ -24,6 +24,9 @@ def soup(points: Sequence[Point], shares: Mapping[str, float | int], to: Path | 
     whole = [str(path) for path in paths if not (path / ADAPTER).exists()]
     if whole:
         raise ConfigError(f"soups are made of adapters, and {', '.join(whole)} holds a whole model.")
+    told = [point.id for point in points if point.prefix]
+    if told:
+        raise ConfigError(f"{', '.join(told)} are one adapter behind different prefixes; there is nothing to mix.")
     name = "+".join(f"{share:g}{id}" for id, share in shares.items())
     to = to or next(iter(paths)).parent / f"soup-{name}"
     mix_adapters(paths, to)

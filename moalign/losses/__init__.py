@@ -9,14 +9,16 @@ weight; the loop multiplies and adds. Nothing here knows micro-batches, members'
 | `ratio` | `token_ratio` `sequence_ratio` | how far the policy moved since sampling |
 | `bounds` | `constant_bounds` `dcpo_bounds` | how far it may |
 | `surrogate` | `clipped_surrogate` `plain` | PPO's minimum; REINFORCE |
-| `score` | `summed` `averaged` | what a completion scores in a pair |
+| `score` | `summed` `averaged` `mixture` | what a completion scores in a pair |
 | `link` | `dpo` `ipo` | what is made of a pair's margin |
 | `kl` | `k1` `k2` `k3` `k3_ratio` | divergence from the run's start |
 | `reduction` | `token_mean` `sequence_mean` `constant` `sequence_sum` | dapo and bnpo; grpo; dr_grpo; DCPO's kind |
 | `reduction` | `balanced` | tokens averaged within one sign of the advantage |
+| `reduction` | `positives` `ByTerm` | only completions that solved; another reduction for some terms |
 """
 
 from moalign.losses.balanced import balanced
+from moalign.losses.by_term import ByTerm
 from moalign.losses.policy import (
     PolicyLoss,
     clipped_surrogate,
@@ -26,7 +28,8 @@ from moalign.losses.policy import (
     sequence_ratio,
     token_ratio,
 )
-from moalign.losses.preference import MODPO, PreferenceLoss, averaged, dpo, ipo, summed
+from moalign.losses.positives import positives
+from moalign.losses.preference import MODPO, PreferenceLoss, averaged, dpo, ipo, mixture, summed
 from moalign.losses.reductions import constant, sequence_mean, sequence_sum, token_mean
 from moalign.losses.regularizers import KL, k1, k2, k3, k3_ratio
 from moalign.losses.supervised import nll
@@ -35,6 +38,7 @@ from moalign.losses.value import value_mse
 __all__ = [
     "KL",
     "MODPO",
+    "ByTerm",
     "PolicyLoss",
     "PreferenceLoss",
     "averaged",
@@ -49,8 +53,10 @@ __all__ = [
     "k2",
     "k3",
     "k3_ratio",
+    "mixture",
     "nll",
     "plain",
+    "positives",
     "sequence_mean",
     "sequence_ratio",
     "sequence_sum",

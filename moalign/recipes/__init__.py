@@ -12,9 +12,11 @@ from collections.abc import Callable
 
 from moalign.parts import REGISTRY, Method
 from moalign.recipes._bounded import ar3po, dcpo, gfpo, trust_region
+from moalign.recipes._critic import vapo
 from moalign.recipes._fronts import c_morl, hypervolume, lagrangian, linear, mgda, rewarded_soup
-from moalign.recipes._group import balanced_grpo, dr_grpo, gdpo, grpo, grpo_lambda, gspo, reinforce, rloo
-from moalign.recipes._offline import dpo, modpo, sft
+from moalign.recipes._group import balanced_grpo, dr_grpo, f_grpo, gdpo, grpo, grpo_lambda, gspo, reinforce, rloo
+from moalign.recipes._offline import dpo, modpo, ric, sft
+from moalign.recipes._self_play import inpo
 from moalign.recipes._trl import from_trl
 from moalign.training.recipe import Recipe
 
@@ -37,6 +39,7 @@ __all__ = [
     "dcpo",
     "dpo",
     "dr_grpo",
+    "f_grpo",
     "from_trl",
     "gdpo",
     "gfpo",
@@ -44,13 +47,16 @@ __all__ = [
     "grpo_lambda",
     "gspo",
     "hypervolume",
+    "inpo",
     "lagrangian",
     "linear",
     "mgda",
     "modpo",
     "reinforce",
     "rewarded_soup",
+    "ric",
     "rloo",
     "sft",
     "trust_region",
+    "vapo",
 ]

@@ -2,9 +2,19 @@
 
 from typing import Any
 
-from moalign.credit import AtAdvantage, AtReward, CreditPipeline, batch_centred, group_relative, leave_one_out
+from moalign.credit import (
+    AtAdvantage,
+    AtGradient,
+    AtReward,
+    CreditPipeline,
+    Routed,
+    batch_centred,
+    group_relative,
+    leave_one_out,
+)
 from moalign.losses import KL, PolicyLoss, constant, constant_bounds, sequence_mean, token_mean
 from moalign.parts import bind, register
+from moalign.rollouts.segmented import Segmented
 from moalign.training.recipe import Recipe, with_options
 from moalign.weighting import GRPOLambda
 
@@ -68,6 +78,17 @@ def gdpo(**changes: Any) -> Recipe:
 def grpo_lambda(**changes: Any) -> Recipe:
     """GRPO-λ: groups that do best on the main objective get the whole preference, the others that objective alone."""
     return with_options(grpo(name="grpo_lambda", weighting=GRPOLambda()), changes)
+
+
+@register("recipe", "f_grpo", paper="surana2026fgrpo", test=PINNED)
+def f_grpo(**changes: Any) -> Recipe:
+    """F-GRPO: each objective standardized in its group, its advantage given only to the segments it is about.
+
+    Set `route`, such as ``{"coverage": "before", "ranking": "after"}``, and the `delimiters` between segments ("#");
+    the other settings are GRPO's.
+    """
+    credit = CreditPipeline(estimate=bind(group_relative, scale=True), collapse=AtGradient(), place=Routed())
+    return with_options(grpo(name="f_grpo", collect=Segmented(), credit=credit), changes)
 
 
 @register("recipe", "gspo", paper="zheng2025gspo", test=PINNED)

@@ -4,8 +4,10 @@ from typing import Any
 
 from moalign.losses import MODPO, PreferenceLoss, nll, sequence_mean, token_mean
 from moalign.losses import dpo as dpo_link
-from moalign.parts import bind, register
+from moalign.parts import Linear, bind, register
+from moalign.rollouts.rewards_in_context import RewardsInContext
 from moalign.rollouts.scored_pairs import ScoredPairs
+from moalign.training.in_context import InContext
 from moalign.training.recipe import Recipe, with_options
 
 PINNED = "tests/recipes/test_recipes.py::test_bindings"
@@ -34,6 +36,28 @@ def modpo(**changes: Any) -> Recipe:
         collect=ScoredPairs(),
         losses={"preference": MODPO(beta=0.1)},
         reduce=bind(sequence_mean),
+    )
+    return with_options(recipe, changes)
+
+
+@register("recipe", "ric", paper="yang2024ric", test=PINNED)
+def ric(**changes: Any) -> Recipe:
+    """Rewards-in-Context: one adapter, fine-tuned on prompts that tell the rewards; each preference is a prefix.
+
+    Learns from the `completion` column, then from its own samples, too: `online` is when, `offer.target` which map
+    makes rewards of a preference, `collect.text` how rewards are written. Adapters in the paper's code have rank 64
+    and alpha 128; its offline steps have a rate that falls from 1.414e-4, its online steps 1e-5.
+    """
+    recipe = Recipe(
+        name="ric",
+        collect=RewardsInContext(),
+        losses={"nll": bind(nll)},
+        reduce=bind(token_mean),
+        offer=InContext(),
+        num_generations=1,
+        temperature=0.7,
+        eval_temperature=1.0,
+        learning_rate=Linear(1.414e-4, 1e-5),
     )
     return with_options(recipe, changes)
 

@@ -1,8 +1,29 @@
 """Roll-outs: where prompts come from, how completions are sampled, filtered and scored."""
 
 from moalign.rollouts.ar3po import AR3PO
+from moalign.rollouts.best_worst import BestWorst
 from moalign.rollouts.collect import Pairs, Sample, Supervised
 from moalign.rollouts.gfpo import GFPO
+from moalign.rollouts.previous_iterate import PreviousIterate
+from moalign.rollouts.reward_targets import l2_target, linear_target, linf_target
+from moalign.rollouts.reward_text import RewardText
+from moalign.rollouts.rewards_in_context import RewardsInContext
 from moalign.rollouts.scored_pairs import ScoredPairs
+from moalign.rollouts.segmented import Segmented
 
-__all__ = ["AR3PO", "GFPO", "Pairs", "Sample", "ScoredPairs", "Supervised"]
+__all__ = [
+    "AR3PO",
+    "GFPO",
+    "BestWorst",
+    "Pairs",
+    "PreviousIterate",
+    "RewardText",
+    "RewardsInContext",
+    "Sample",
+    "ScoredPairs",
+    "Segmented",
+    "Supervised",
+    "l2_target",
+    "linear_target",
+    "linf_target",
+]

@@ -133,6 +133,11 @@ class TextEnvironment:
         mask = torch.arange(width) < lengths.unsqueeze(1)
         return Samples(tokens.reshape(len(lists), width), mask, torch.zeros(len(lists), width), finished)
 
+    def decode(self, tokens: list[list[int]]) -> list[str]:
+        """Return the text of lists of tokens as rewards see it: special tokens leave nothing."""
+        texts: Any = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return texts
+
     def score(self, rows: Rows) -> Rows:
         """Return the rows with rewards, larger is better, and the columns `completion` and what rewards logged.
 
@@ -144,7 +149,7 @@ class TextEnvironment:
         index = kept.tolist()
         tokens, mask = rows.tokens[kept].cpu(), rows.completion_mask[kept].cpu()
         ids = [line[seen].tolist() for line, seen in zip(tokens, mask)]
-        texts: Any = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        texts = self.decode(ids)
         taken = {name: [column[i] for i in index] for name, column in rows.columns.items()}
         state = TrainerState(global_step=self.step, max_steps=self.steps)
         result = self.scorer.score(taken["prompt"], texts, ids, taken, state)

@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -36,7 +36,7 @@ def joined(rows: Rows, more: Rows) -> Rows:
     for f in fields(Rows):
         a, b = getattr(rows, f.name), getattr(more, f.name)
         if isinstance(a, Tensor):
-            new[f.name] = _stacked(a, b)
+            new[f.name] = _stacked(a, b, left=f.name.startswith("prompt_"))
         elif isinstance(a, Rewards):
             new[f.name] = replace(a, values=_stacked(a.values, b.values), valid=_stacked(a.valid, b.valid))
     whole = replace(rows, **new)
@@ -45,14 +45,18 @@ def joined(rows: Rows, more: Rows) -> Rows:
         name: [*rows.columns.get(name, [None] * len(rows)), *more.columns.get(name, [None] * len(more))]
         for name in {**rows.columns, **more.columns}
     }
-    sorted_columns = {name: [column[i] for i in order.tolist()] for name, column in columns.items()}
-    index = torch.arange(len(order), device=order.device)
-    return replace(whole.select(order), index=index, columns=sorted_columns)
+    return reordered(replace(whole, columns=columns), order)
 
 
-def _stacked(a: Tensor, b: Tensor) -> Tensor:
-    """Return the rows of both, padded on the right to one width."""
+def reordered(rows: Rows, order: Int[Tensor, "row"]) -> Rows:
+    """Return the whole batch in another order, its columns too."""
+    columns = {name: [column[i] for i in order.tolist()] for name, column in rows.columns.items()}
+    return replace(rows.select(order), index=torch.arange(len(order), device=order.device), columns=columns)
+
+
+def _stacked(a: Tensor, b: Tensor, *, left: bool = False) -> Tensor:
+    """Return the rows of both, padded to one width: on the right, or on the `left` as prompts are."""
     if a.ndim == 2:
         width = max(a.shape[1], b.shape[1])
-        a, b = (pad(x, (0, width - x.shape[1])) for x in (a, b))
+        a, b = (pad(x, (width - x.shape[1], 0) if left else (0, width - x.shape[1])) for x in (a, b))
     return torch.cat([a, b])

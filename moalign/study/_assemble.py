@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -24,6 +24,7 @@ from moalign.records import Need, Policy, Setting
 from moalign.rewards import Scorer
 from moalign.rollouts.environment import Ledger, TextEnvironment
 from moalign.study._preferences import preference_points, wished_for
+from moalign.training.recipe import trained_members
 
 if TYPE_CHECKING:
     from moalign.study._study import Study
@@ -43,7 +44,8 @@ class Assembled:
     scorer: Scorer
     objectives: tuple[Objective, ...]  # in the order of their names: the order a user writes changes nothing
     trained: tuple[Objective, ...]  # of them, those that are optimized
-    preferences: Float[Tensor, "member objective"]
+    preferences: Float[Tensor, "member objective"]  # of those that are trained
+    wishes: Float[Tensor, "point objective"]  # the study's: of those that are valued, where one member becomes them all
     setting: Setting
     fingerprints: dict[str, str]  # of the base model and the data
     splits: dict[str, list[int]]  # each set's rows of its source
@@ -76,7 +78,9 @@ def assemble(study: "Study") -> Assembled:
             ledger=Ledger(warned=warned),
         )
 
-    names = [objective.name for objective in trained]
+    names, among = [objective.name for objective in trained], wished_for(objectives, study.recipe)
+    wishes = preference_points(study.preferences, names, study.members, seed=study.seed, among=among)
+    alone = trained_members(study.recipe, study.members) < study.members
     return Assembled(
         tokenizer=tokenizer,
         policy=_policy(study, model, tokenizer),
@@ -86,9 +90,8 @@ def assemble(study: "Study") -> Assembled:
         scorer=scorer,
         objectives=objectives,
         trained=trained,
-        preferences=preference_points(
-            study.preferences, names, study.members, seed=study.seed, among=wished_for(objectives, study.recipe)
-        ),
+        preferences=_even(names, among) if alone else wishes,
+        wishes=wishes,
         setting=setting(trained, study.reference_point or {}),
         fingerprints={
             "base model": fingerprint(model),
@@ -98,6 +101,11 @@ def assemble(study: "Study") -> Assembled:
         },
         splits={"train": list(train.ids), "dev": list(dev.ids), "test": list(test.ids)},
     )
+
+
+def _even(names: Sequence[str], among: Sequence[str]) -> Float[Tensor, "1 objective"]:
+    """Return the wish of the one member that becomes all: every objective alike."""
+    return torch.tensor([[float(name in among) / len(among) for name in names]])
 
 
 def datasets_of(study: "Study", tokenizer: Any) -> tuple[PromptSet, PromptSet, PromptSet]:
@@ -161,7 +169,7 @@ def _model(study: "Study") -> Any:
 
 def _policy(study: "Study", model: Any, tokenizer: Any) -> Policy:
     pad_id, eos_ids = token_ids(tokenizer, model)
-    names = tuple(f"m{k:02d}" for k in range(study.members))
+    names = tuple(f"m{k:02d}" for k in range(trained_members(study.recipe, study.members)))
     heads = len(study.trained()) if Need.VALUES in study.recipe.needs else 0
     common = {
         "members": names,
@@ -181,7 +189,8 @@ def _policy(study: "Study", model: Any, tokenizer: Any) -> Policy:
         policy = LoraMembers(model, seed=study.seed, **common)
     else:
         policy = LoraMembers.from_peft(model, lora, seed=study.seed, **common)
-    missing = study.recipe.needs - policy.provides - {Need.REFERENCE}
+    beside = {Need.REFERENCE, Need.OLD_VALUES, Need.PREVIOUS}  # the loop's and the collector's affair
+    missing = study.recipe.needs - policy.provides - beside
     if missing:
         wanted = ", ".join(sorted(need.name.lower() for need in missing))
         raise ConfigError(f"`recipe` needs {wanted}, which the policy does not provide; use another recipe.")

@@ -13,6 +13,7 @@ from moalign.study._assemble import lora_config
 from moalign.study._preferences import wished_for
 from moalign.study._problems import MISSING, find_problems
 from moalign.study._suggest import suggested
+from moalign.training.recipe import trained_members
 
 if TYPE_CHECKING:
     from moalign.study._study import Study
@@ -64,6 +65,7 @@ def check(study: "Study", output_dir: str | Path | None = None) -> Plan:
 def plan(study: "Study") -> Plan:
     """Estimate memory and disk from the model's configuration; nothing is loaded."""
     recipe, config = study.recipe, _config(study.model)
+    members = trained_members(recipe, study.members)
     hidden, layers = _size(config, "hidden_size", "n_embd"), _size(config, "num_hidden_layers", "n_layer")
     vocabulary, inner = _size(config, "vocab_size"), _size(config, "intermediate_size", "n_inner") or 4 * hidden
     base = 4 * (layers * (4 * hidden * hidden + 3 * hidden * inner) + vocabulary * hidden)
@@ -73,19 +75,19 @@ def plan(study: "Study") -> Plan:
     member = 4 * layers * per_layer if rank else base
     batch = recipe.prompts_per_step * recipe.num_generations
     length = recipe.max_completion_length
-    cache = 4 * 2 * layers * hidden * 2 * length * batch * study.members
+    cache = 4 * 2 * layers * hidden * 2 * length * batch * members
     micro = min(batch, study.micro_rows or batch)
     activations = 4 * micro * length * (layers * (14 * hidden + 4 * inner) + 3 * vocabulary)
     values = Need.VALUES in recipe.needs
-    heads = 4 * hidden * len(study.trained()) * study.members if values else 0
+    heads = 4 * hidden * len(study.trained()) * members if values else 0
     return Plan(
         steps=recipe.steps,
-        members=study.members,
-        rollouts=recipe.steps * batch * study.members,
+        members=members,
+        rollouts=recipe.steps * batch * members,
         evaluations=2 * study.eval_prompts * study.members,
         model_bytes=base,
-        memory_bytes=base + 4 * member * study.members + heads + max(cache, activations),
-        disk_bytes=member * study.members * (1 + 3 * study.save_total_limit) + 2000 * recipe.steps,
+        memory_bytes=base + 4 * member * members + heads + max(cache, activations),
+        disk_bytes=member * (study.members + 3 * members * study.save_total_limit) + 2000 * recipe.steps,
     )
 
 

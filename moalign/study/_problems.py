@@ -12,14 +12,14 @@ from moalign.data import SMALLEST, read_rows
 from moalign.errors import ConfigError, MoalignError, nearest
 from moalign.models import check_model, explained, load_tokenizer
 from moalign.objectives import Objective, check_reference, problems
-from moalign.parts import PerMember
+from moalign.parts import PerMember, walk
 from moalign.rewards.calling import wanted
 from moalign.rewards.sources import ADDRESS, resolve
 from moalign.study._assemble import datasets_of, held_out, lora_config, tokenizer_source
 from moalign.study._preferences import preference_problems, wished_for
 from moalign.training.breed import NoBreeding
 from moalign.training.offers import Members
-from moalign.training.recipe import Recipe, knobs
+from moalign.training.recipe import Recipe, knobs, trained_members
 
 if TYPE_CHECKING:
     from moalign.study._study import Study
@@ -126,15 +126,23 @@ def _recipe_problems(study: "Study") -> list[str]:
     if not isinstance(recipe, Recipe):
         return [f"`recipe` must be a Recipe or the name of one, got {type(recipe).__name__}."]
     found = []
-    if study.peft_config == "full" and study.members != 1:
+    trained = study.members if not isinstance(study.members, int) else trained_members(recipe, study.members)
+    if study.peft_config == "full" and trained != 1:
         found.append(f"`members` must be 1 when peft_config='full' trains one whole model, got {study.members!r}.")
     warm = recipe.temperature if recipe.eval_temperature is None else recipe.eval_temperature
     if isinstance(warm, PerMember) and not isinstance(recipe.offer, Members):
         found.append("`recipe.eval_temperature` must be one number: what is valued are not the members.")
     try:
-        knobs(recipe, study.members)
+        knobs(recipe, trained)
     except MoalignError as error:
         found.append(f"`recipe`: {error}")
+    names = [objective.name for objective in study.trained()]
+    found += [
+        f"`recipe.{path}` names the objective `{name}`, which is not trained{nearest(name, names)}"
+        for path, value in walk(recipe)
+        for name in getattr(value, "objectives", ())
+        if name not in names
+    ]
     return found + recipe.problems()
 
 

@@ -110,7 +110,7 @@ def _train(
     )
     saved = directory.latest_checkpoint()
     if saved is None:
-        state = initial_state(recipe, policy, made.preferences, made.setting, knobs(recipe, study.members))
+        state = initial_state(recipe, policy, made.preferences, made.setting, knobs(recipe, len(policy.members)))
     else:
         session.start, state = saved, resume_from(policy, directory.load_state(saved))
     directory.truncate_metrics(session.start)

@@ -21,7 +21,7 @@ from moalign.runs.atomic import saying
 from moalign.study._assemble import Assembled
 from moalign.study._progress import Progress
 from moalign.training.gather import gather_state
-from moalign.training.recipe import valued_at
+from moalign.training.recipe import resolve, trained_members, valued_at
 from moalign.training.stopping import Stopping
 
 if TYPE_CHECKING:
@@ -41,14 +41,16 @@ def value(
 ) -> Front:
     """Value the offered behaviours on dev, then on test prompts, and build the front."""
     going, stopped = _drop_stopped(policy, state)
-    preferences = state["weighting"].get("preference", made.preferences)[going]  # breeding may have rewritten them
+    recipe = resolve(study.recipe, 1.0, state["knobs"])
+    shared = trained_members(recipe, study.members) < study.members  # one member stands for all wishes
+    # breeding may have rewritten the members' own
+    preferences = made.wishes if shared else state["weighting"].get("preference", made.preferences)[going]
     order = [made.trained.index(objective) for objective in study.trained()]  # people see their own order
-    offered, wishes, kinds = study.recipe.offer(policy, preferences[:, order])
+    offered, wishes, kinds = recipe.offer(policy, preferences, state)
     paths = {}
     for name in offered.members:
         paths[name] = _saved(offered, name, directory.point_path(name))
         stopping.leave()
-    recipe = study.recipe
 
     def valued(done: int, total: int) -> None:
         progress.valued(done, total)
@@ -61,7 +63,7 @@ def value(
             offered,
             env,
             prompts=study.eval_prompts,
-            temperature=valued_at(recipe, gather_state(state["knobs"], going)),
+            temperature=valued_at(study.recipe, gather_state(state["knobs"], going)),
             max_new_tokens=recipe.max_completion_length,
             seed=study.seed,
             split=which,
@@ -72,13 +74,14 @@ def value(
         evaluations["dev"],
         evaluations["test"],
         objectives=study.objectives,
-        preferences=wishes,
+        preferences=wishes[:, order],
         weights=_last_weights(study, directory, offered.members),
         kinds=kinds,
         step=recipe.steps,
         seed=study.seed,
         reference_point=study.reference_point,
         paths=paths,
+        prefixes=getattr(offered, "prefixes", None),
     )
     front = replace(front, stopped=stopped)
     front.save(directory.front_path)

@@ -9,19 +9,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from moalign.records import START, Couples, Credit, Need, Policy, Rows
+from moalign.rollouts.logprobs import logprobs_of, outputs_of
 
 
 @dataclass(frozen=True)
 class TotalLoss:
     """Sum of the terms on the rows of a micro-batch, with token weights taken from the whole batch.
 
-    Called with rows it returns ``member channel``; what a channel's preference is stands in `preferences`.
+    Called with rows it returns ``member channel``; what a channel's preference is stands in `preferences`. Token
+    weights that differ between terms go by a term's name, and ``""`` weighs all the others.
     """
 
     policy: Policy
     terms: Mapping[str, Callable[..., Any]]
     credit: Credit
-    token_weights: Float[Tensor, "row token"]
+    token_weights: Float[Tensor, "row token"] | Mapping[str, Float[Tensor, "row token"]]
     preferences: Float[Tensor, "member channel"]
     needs: frozenset[Need]
     couples: Couples
@@ -32,31 +34,35 @@ class TotalLoss:
         credit = replace(
             self.credit,
             advantages=self.credit.advantages[part.index, :length],
-            targets=None if self.credit.targets is None else self.credit.targets[part.index],
+            targets=None if self.credit.targets is None else self.credit.targets[part.index, :length],
             weights=None if self.credit.weights is None else self.credit.weights[part.index],
         )
-        weights = self.token_weights[part.index, :length]
-        per_token = sum(term(outputs, part, credit) for term in self.terms.values())
-        assert isinstance(per_token, Tensor)
-        # masked positions may hold anything, NaN included: they are cut out, not multiplied away
-        per_row = torch.where(weights[..., None] != 0, per_token * weights[..., None], 0.0).sum(dim=1)
+        weights = self.token_weights if isinstance(self.token_weights, Mapping) else {"": self.token_weights}
+        summed: dict[str, Any] = {}  # the terms of each weighting; they are weighted once
+        for name, term in self.terms.items():
+            key = name if name in weights else ""
+            summed[key] = summed.get(key, 0) + term(outputs, part, credit)
+        per_row = sum(_per_row(losses, weights[key][part.index, :length]) for key, losses in summed.items())
+        assert isinstance(per_row, Tensor)
         channels = max(per_row.shape[1], self.preferences.shape[1])
         return per_row.new_zeros(part.members, channels).index_add(0, part.member, per_row.expand(-1, channels))
 
 
+def _per_row(losses: Float[Tensor, "row token channel"], weights: Float[Tensor, "row token"]) -> Tensor:
+    # masked positions may hold anything, NaN included: they are cut out, not multiplied away
+    return torch.where(weights[..., None] != 0, losses * weights[..., None], 0.0).sum(dim=1)
+
+
 def complete(policy: Policy, rows: Rows, *, needs: frozenset[Need], couples: Couples, passes: int) -> Rows:
-    """Add the log-probabilities that losses compare with: the trainer's own before several passes, and the start's."""
-    if passes > 1:
-        rows = replace(rows, old_logprobs=_logprobs(policy, rows, couples))
+    """Add what losses and credit compare with: the policy's own log-probabilities and values, and the start's.
+
+    Log-probabilities only before several passes; with a single one they are the loss's own.
+    """
+    if Need.OLD_VALUES in needs:
+        found = outputs_of(policy, rows, frozenset({Need.LOGPROBS, Need.VALUES}), couples=couples)
+        rows = replace(rows, old_values=found.values, old_logprobs=found.logprobs if passes > 1 else rows.old_logprobs)
+    elif passes > 1:
+        rows = replace(rows, old_logprobs=logprobs_of(policy, rows, couples=couples))
     if Need.REFERENCE in needs:
-        rows = replace(rows, reference_logprobs=_logprobs(policy, rows, couples, at_start=True))
+        rows = replace(rows, reference_logprobs=logprobs_of(policy, rows, couples=couples, at=START))
     return rows
-
-
-@torch.no_grad()
-def _logprobs(policy: Policy, rows: Rows, couples: Couples, at_start: bool = False) -> Float[Tensor, "row token"]:
-    out = torch.zeros(rows.tokens.shape, device=rows.tokens.device)
-    for part in policy.split(rows, couples=couples):
-        found = policy.forward(part, frozenset({Need.LOGPROBS}), at=START if at_start else None).logprobs
-        out[part.index, : found.shape[1]] = found.float()
-    return out

@@ -8,7 +8,7 @@ from torch import Tensor
 from moalign.errors import ConfigError
 from moalign.optimizers.simplex import Simplex
 from moalign.parts import register
-from moalign.records import Policy
+from moalign.records import Policy, State
 
 Offer = tuple[Policy, Float[Tensor, "point objective"], tuple[str, ...]]
 
@@ -18,7 +18,7 @@ Offer = tuple[Policy, Float[Tensor, "point objective"], tuple[str, ...]]
 class Members:
     """Offer the members themselves."""
 
-    def __call__(self, policy: Policy, preferences: Float[Tensor, "member objective"]) -> Offer:
+    def __call__(self, policy: Policy, preferences: Float[Tensor, "member objective"], state: State) -> Offer:
         return policy, preferences, ("member",) * len(policy.members)
 
 
@@ -43,7 +43,7 @@ class Soups:
         if self.count < 1:
             raise ConfigError(f"`count` is {self.count}; offer at least one soup.")
 
-    def __call__(self, policy: Policy, preferences: Float[Tensor, "member objective"]) -> Offer:
+    def __call__(self, policy: Policy, preferences: Float[Tensor, "member objective"], state: State) -> Offer:
         shares = Simplex().points(policy.members, self.count).to(preferences)
         kinds = tuple("member" if float(row.max()) > 1 - 1e-6 else "soup" for row in shares)
         names = [f"s{i:02d}" for i in range(self.count)]

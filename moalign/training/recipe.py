@@ -84,6 +84,8 @@ class Recipe:
         for value in (*fields(self).values(), *self.losses.values()):
             asked: Any = getattr(value, "problems", None)
             found += asked(self) if asked is not None else []
+        if Need.PREVIOUS in self.needs and not any(Need.PREVIOUS in getattr(v, "gives", ()) for _, v in walk(self)):
+            found.append("`losses` compare with the previous iterate, which no collector keeps; see PreviousIterate.")
         fixed = [path for path in moving(self) if not _may_move(self, path)]
         return found + [f"`recipe.{path}` is one fixed number: neither a schedule nor PerMember." for path in fixed]
 
@@ -137,6 +139,11 @@ def _may_move(recipe: Recipe, path: str) -> bool:
     owner, _, name = path.rpartition(".")
     value = get(recipe, owner) if owner else recipe
     return may_move(value, name) or isinstance(get(recipe, path), Same)
+
+
+def trained_members(recipe: Recipe, members: int) -> int:
+    """Return how many members are trained for a study's `members`: one where the offer makes them all of it."""
+    return 1 if getattr(recipe.offer, "shared", False) else members
 
 
 def knobs(recipe: Recipe, members: int) -> State:

@@ -179,7 +179,8 @@ def test_pressure_on_an_easy_and_a_hard_reward(make_rows, easy, weight, first, e
 
 def test_targets_are_the_normalized_rewards(make_rows, golden) -> None:
     rows = make_rows(golden)
-    assert_close(run(CreditPipeline(), rows)[0].targets, rows.rewards.values)
+    everywhere = rows.rewards.values[:, None].expand(-1, rows.tokens.shape[1], -1)
+    assert_close(run(CreditPipeline(), rows)[0].targets, everywhere)
 
 
 def test_the_metrics_tell_a_silent_group_from_a_cancelled_one(make_rows) -> None:

@@ -54,6 +54,7 @@ def case(rows: Rows, random) -> Callable[..., tuple[Outputs, Rows, Credit]]:
         )
         full = replace(full, rewards=rewards, **changes)
         outputs = Outputs(new, values=random(5, 6, 4, 2))
-        return outputs, full, Credit(random(4, 6, 1, 2).expand(-1, 4, -1), targets=rewards.values)
+        advantages, targets = (x.expand(-1, 4, -1) for x in (random(4, 6, 1, 2), rewards.values[:, None]))
+        return outputs, full, Credit(advantages, targets=targets)
 
     return make

@@ -1,12 +1,14 @@
 """What each recipe is: every part and setting in which it departs from the plainest recipe."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from moalign import recipes
 from moalign.losses import KL, PolicyLoss
-from moalign.parts import Bound, Same, canonical, walk
+from moalign.parts import After, Bound, Linear, Same, canonical, walk
+from moalign.rollouts import RewardText
 from moalign.training.recipe import Recipe
 
 PLAIN = Recipe(name="plain", losses={"policy": PolicyLoss(), "kl": KL(beta=0.0)})
@@ -28,6 +30,9 @@ BINDINGS: dict[str, dict[str, Any]] = {
     "ar3po": GRPO | {"num_generations": 8, "collect": "ar3po", "collect.rounds": 2, "collect.solved": 1.0},
     "balanced_grpo": GRPO | {"reduce": "balanced"},
     "grpo_lambda": GRPO | {"weighting": "grpo-lambda", "weighting.share": 0.2, "weighting.main": ""},
+    "f_grpo": GRPO | {"collect": "segmented", "collect.inner": "sample", "collect.inner.mask_truncated": False,
+                      "collect.delimiters": ("#",), "collect.segment_names": ("before", "after"),
+                      "credit.collapse": "at-gradient", "credit.place": "routed", "credit.place.route": []},
     "dcpo": GRPO | {"num_generations": 16, "update.passes": 2, "losses.kl.beta": 0.0, "losses.policy.bounds": "dcpo",
                     "losses.policy.bounds.epsilon": 0.16, "losses.policy.bounds.epsilon_high": 0.2,
                     "losses.policy.bounds.r_max": 10.0},
@@ -54,6 +59,16 @@ BINDINGS: dict[str, dict[str, Any]] = {
     "c_morl": EACH | TARGET | CONSTANT | GAPS | {
         "weighting": "lagrangian", "weighting.multiplier_lr": 0.1, "weighting.proportional": 3.0,
         "weighting.maximum": 10.0, "weighting.memory": 0.85},
+    "vapo": {  # Yue et al. 2025, section 5
+        "credit": "gae", "credit.alpha": 0.05, "credit.gamma": 1.0, "credit.lambda_critic": 1.0,
+        "losses": ["kl", "policy", "positive", "value"], "losses.policy.bounds.epsilon_high": 0.28,
+        "losses.policy.coefficient": After(0.01), "losses.policy.coefficient.share": 0.01,
+        "losses.policy.coefficient.value": 1.0, "losses.positive": "nll",
+        "losses.positive.coefficient": After(0.01, 0.1), "losses.positive.coefficient.share": 0.01,
+        "losses.positive.coefficient.value": 0.1, "losses.value": "value-mse", "losses.value.coefficient": 1.0,
+        "reduce": "by-term", "reduce.terms": ["positive"], "reduce.rest": "token-mean",
+        "reduce.terms.positive": "positives", "reduce.terms.positive.objective": "",
+        "reduce.terms.positive.solved": 1.0, "update.passes": 2, "num_generations": 16, "learning_rate": 1e-6},
     "dpo": {
         "collect": "pairs", "reduce": "sequence-mean", "losses": ["preference"], "losses.preference": "preference",
         "losses.preference.score": "sum", "losses.preference.link": "dpo", "losses.preference.link.beta": 0.1},
@@ -61,13 +76,28 @@ BINDINGS: dict[str, dict[str, Any]] = {
         "collect": "scored-pairs", "reduce": "sequence-mean", "losses": ["preference"],
         "losses.preference": "modpo", "losses.preference.objective": "", "losses.preference.beta": 0.1,
         "losses.preference.least": 0.05, "losses.preference.score": "sum"},
+    "inpo": {  # Zhang et al. 2024, section 4.1 and appendix B
+        "collect": "previous-iterate", "collect.iterate_every": 34, "collect.inner": "best-worst",
+        "collect.inner.inner": "sample", "collect.inner.inner.mask_truncated": False, "collect.inner.oracle": "linear",
+        "reduce": "sequence-mean", "losses": ["preference"], "losses.preference": "preference",
+        "losses.preference.score": "mixture", "losses.preference.score.share": 1 / 3,
+        "losses.preference.link": "ipo", "losses.preference.link.beta": 0.005},
+    "ric": {  # main.py, utils.py and generation.py of YangRui2015/RiC
+        "collect": "rewards-in-context", "collect.online": 5 / 6, "collect.quantile": 0.7, "collect.target": None,
+        "collect.text": RewardText(), "collect.text.template": "<rm{number}_score> {value}",
+        "collect.text.separator": " ", "collect.text.end": " ", "collect.text.decimals": 1,
+        "collect.text.levels": None, "losses": ["nll"], "losses.nll": "nll", "losses.nll.coefficient": 1.0,
+        "offer": "in-context", "offer.target": "l2", "offer.floor": 0.0, "offer.text": "= collect.text",
+        "offer.text.path": "collect.text", "num_generations": 1, "temperature": 0.7, "eval_temperature": 1.0,
+        "learning_rate": Linear(1.414e-4, 1e-5), "learning_rate.start": 1.414e-4, "learning_rate.end": 1e-5,
+        "learning_rate.warmup": 0.0},
     "sft": {"collect": "examples", "losses": ["nll"], "losses.nll": "nll", "losses.nll.coefficient": 1.0},
 }  # fmt: skip
 
 
 def described(recipe: Recipe) -> dict[str, Any]:
     """Return every number and the name of every part, by path."""
-    return {path: sorted(value) if path == "losses" else _word(value) for path, value in walk(recipe)}
+    return {path: sorted(value) if isinstance(value, Mapping) else _word(value) for path, value in walk(recipe)}
 
 
 def _word(value: Any) -> Any:

@@ -103,6 +103,16 @@ def test_encode_ends_and_pads_on_the_right(make):
     assert samples.logprobs.shape == (4, 3) and not samples.logprobs.any()
 
 
+def test_decode_is_what_rewards_see(make):
+    env = make()
+    lists = [[4, 1], [4, 5, 6, 1, 0], []]
+    assert env.decode(lists) == ["1", "123", ""]  # neither end nor padding
+    assert (
+        env.decode(env.encode(["1", "22"]).tokens.tolist())
+        == env.score(rows_of(env, ["1", "22"])).columns["completion"]
+    )
+
+
 def test_examples_come_from_pairs_or_completions(make):
     pair = {"chosen": "2", "rejected": [{"role": "assistant", "content": "3"}]}
     examples = make(rows=[{**row, **pair} for row in PROMPTS]).examples(2, ["chosen", "rejected"])

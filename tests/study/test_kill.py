@@ -188,6 +188,25 @@ def test_asked_to_stop_it_saves_and_goes_on_later(tiny_study: Make, runs: Path, 
     assert_same_run(runs / "stopped", runs / "whole")
 
 
+def test_what_a_collector_keeps_is_taken_up_again(tiny_study: Make, runs: Path) -> None:
+    make = lambda: tiny_study(recipe=recipes.inpo(**SMALL, iterate_every=2), members=2)  # noqa: E731
+
+    def ask(record: dict[str, Any]) -> None:
+        if record.get("step") == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit):
+        make().run(runs / "stopped", on_step=ask)
+    saved = RunDirectory(runs / "stopped").load_state(3)  # the iterate of step 2: neither the start nor the present one
+    iterate = saved["state"]["collect"]["iterate"]
+    assert iterate.keys() == saved["policy"].keys() and all(len(tensor) == 2 for tensor in iterate.values())
+    moved = [name for name in iterate if name.endswith("lora_B")]
+    assert moved and all(iterate[n].any() and not torch.equal(iterate[n], saved["policy"][n]) for n in moved)
+    make().run(runs / "stopped", resume="must")
+    make().run(runs / "whole")
+    assert_same_run(runs / "stopped", runs / "whole")
+
+
 @pytest.mark.slow
 def test_studies_side_by_side_stop_and_go_on(
     stoppable: Callable[[str], Path], moalign: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from transformers import AutoModelForCausalLM
 
-from moalign import Front, Objective, RunError, Study, load, recipes
+from moalign import Front, Objective, RunError, Study, StudyError, load, recipes
 from moalign.training.recipe import Recipe
 
 Make = Callable[..., Study]
@@ -115,19 +115,34 @@ def test_a_cost_is_shown_in_its_own_sign(tiny_study: Make, runs: Path) -> None:
     assert all(0 < mean <= 8 for mean in recorded)
 
 
+ANSWERED = [  # some recipes learn from the data's answers
+    {"prompt": f"{a}+{b}=", "completion": str(a + b)} for a in range(10, 20) for b in range(10, 20)
+]
 ALL = sorted(set(recipes.RECIPES) - {"dpo", "modpo", "sft"})
+REQUIRED: dict[str, dict[str, Any]] = {"f-grpo": {"route": {"digits": "after", "short": ("before", "after")}}}
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_recipe_runs_in_a_study(tiny_study: Make, runs: Path, name: str) -> None:
-    recipe = recipes.RECIPES[name](**SMALL)
+    recipe = recipes.RECIPES[name](**SMALL, **REQUIRED.get(name, {}))
     assert isinstance(recipe, Recipe)
-    study = tiny_study(recipe=recipe).replace(**{"objectives.digits.threshold": 0.2})  # a floor, for those who hold any
+    study = tiny_study(recipe=recipe, train_dataset=ANSWERED)
+    study = study.replace(**{"objectives.digits.threshold": 0.2})  # a floor, for those who hold any
     front = study.run(runs / "tiny")
     for point in [*front, *front.dominated]:
         assert np.isfinite(list(point.values.values())).all()
     lines_ = lines(runs / "tiny")
     assert len(lines_) == 4 and all(np.isfinite(line["loss"]).all() for line in lines_ if "loss" in line)
+
+
+def test_credit_by_segment_names_objectives_that_there_are(tiny_study: Make, runs: Path) -> None:
+    wrong = tiny_study(recipe=recipes.f_grpo(**SMALL, route={"digit": "after"}))
+    with pytest.raises(StudyError, match=r"`recipe.credit.place` names the objective `digit`, .* did you mean digits"):
+        wrong.check()
+    with pytest.raises(StudyError, match="`route` is empty"):
+        tiny_study(recipe="f-grpo").check()
+    with pytest.raises(StudyError, match="to the segment `behind`"):
+        wrong.replace(**{"recipe.route": {"digits": "behind"}}).check()
 
 
 def test_full_parameter_model(tiny_study: Make, runs: Path, tmp_path: Path) -> None:

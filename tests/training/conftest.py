@@ -49,6 +49,9 @@ class World(Environment):
         mask = torch.arange(width) < torch.tensor([[len(ids)] for ids in lists])
         return Samples(tokens, mask, torch.zeros(tokens.shape), torch.ones(len(lists), dtype=torch.bool))
 
+    def decode(self, tokens: list[list[int]]) -> list[str]:
+        return ["".join(f"{word}|" for word in line) for line in tokens]
+
     def score(self, rows: Rows) -> Rows:
         values = (self.worth[rows.tokens] * rows.completion_mask[..., None]).sum(dim=1)
         valid = torch.ones(values.shape, dtype=torch.bool) if self.valid is None else self.valid(rows)

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from moalign.losses.policy._bounds import constant_bounds
+from moalign.losses.policy._bounds import at_rows, constant_bounds
 from moalign.losses.policy._ratio import token_ratio
 from moalign.losses.policy._surrogate import clipped_surrogate
-from moalign.parts import bind, look_up_names, part, register
+from moalign.parts import Knob, bind, look_up_names, part, register
 from moalign.records import Couples, Credit, Outputs, Rows
 
 
@@ -17,6 +17,8 @@ from moalign.records import Couples, Credit, Outputs, Rows
 @dataclass(frozen=True)
 class PolicyLoss:
     """The policy gradient of every channel: `surrogate` of the `ratio`, kept within `bounds`, with credit's advantages.
+
+    All is multiplied by `coefficient`: 0 for a while (`After`) holds the policy still while value heads learn.
 
     >>> from moalign.parts import bind
     >>> DAPO = PolicyLoss(bounds=bind(constant_bounds, epsilon=0.2, epsilon_high=0.28))
@@ -27,6 +29,7 @@ class PolicyLoss:
     ratio: Any = part("ratio", bind(token_ratio))
     bounds: Any = part("bounds", bind(constant_bounds))
     surrogate: Any = part("surrogate", bind(clipped_surrogate))
+    coefficient: Knob | Tensor = 1.0
     couples: ClassVar[Couples] = Couples.ROWS
 
     def __post_init__(self) -> None:
@@ -34,4 +37,7 @@ class PolicyLoss:
 
     def __call__(self, outputs: Outputs, rows: Rows, credit: Credit) -> Float[Tensor, "row token channel"]:
         """Return each token's loss, per channel."""
-        return self.surrogate(self.ratio(outputs, rows), credit.advantages, *self.bounds(outputs, rows))
+        loss = self.surrogate(self.ratio(outputs, rows), credit.advantages, *self.bounds(outputs, rows))
+        scale: Any = self.coefficient  # a number or one per member by the time a loss runs
+        scale = at_rows(scale, rows)
+        return loss * (scale[..., None] if isinstance(scale, Tensor) else scale)
