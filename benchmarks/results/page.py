@@ -1,0 +1,230 @@
+"""docs/results.md: every figure on it is computed from the records, none is typed."""
+
+import statistics as plain
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.results import measures, plan
+from benchmarks.results.arms import ARMS, BASELINE, GUIDED, MEAN, WANDER
+from benchmarks.results.figure import curves, figure
+from benchmarks.results.records import Record, read_all
+from benchmarks.results.statistics import (
+    Interval,
+    interquartile_mean,
+    paired_difference,
+    probability_of_improvement,
+)
+from benchmarks.results.tasks import task_called
+
+FINDINGS = Path(__file__).with_name("findings.md")  # prose: why, in words
+DOES_NOT_SHOW = """# Does moving the weights beat fixed ones?
+
+**What this page does not show.** Nothing here is about pretrained models. The models have at most a million
+parameters, were trained from scratch within a minute, and their tasks are small and synthetic. What carries over to a
+language model of use is not known; what is shown is how the methods behave when everything can be measured.
+"""
+
+
+def write(root: Path, *, tasks: Sequence[str]) -> Path:
+    """Write the page beside the directory of records, with its figures inside; return its path."""
+    every = read_all(root)
+    final = {task: [r for r in every if r.task == task and r.seed != plan.TUNING_SEED] for task in tasks}
+    trials = [r for r in every if r.seed == plan.TUNING_SEED]
+    final = {task: found for task, found in final.items() if found}
+    optimum = {}
+    for task, found in final.items():
+        known = task_called(task).optimum
+        if known is not None:
+            optimum[task] = known(max(len(r.kept) for r in found))
+    (root / "hypervolume.svg").write_text(figure(final, optimum), encoding="utf-8")
+    page = root.with_suffix(".md")
+    parts = [DOES_NOT_SHOW, _smoke(every), *(_answer(task, found) for task, found in final.items())]
+    parts.append(f"![Hypervolume of every run, by arm and task]({root.name}/hypervolume.svg)")
+    parts.append(
+        "One dot is one seed; the bar is the interquartile mean with its 95 % bootstrap interval. Larger is better."
+    )
+    parts += [_table(task, found) for task, found in final.items()]
+    parts += [_rollouts(root, task, found) for task, found in final.items() if task == plan.TASKS[0]]
+    if FINDINGS.exists():
+        parts.append(FINDINGS.read_text(encoding="utf-8"))
+    parts += [_arms(), _rules(), _tuning(trials), _made(every)]
+    page.write_text("\n\n".join(part.strip() for part in parts if part.strip()) + "\n", encoding="utf-8")
+    return page
+
+
+def _smoke(records: Sequence[Record]) -> str:
+    return "**These are smoke runs: their figures mean nothing.**" if any(r.smoke for r in records) else ""
+
+
+def _of(records: Sequence[Record], arm: str) -> list[Record]:
+    return sorted((r for r in records if r.arm == arm), key=lambda r: r.seed)
+
+
+def _paired(records: Sequence[Record], ours: str, theirs: str) -> tuple[list[float], list[float]]:
+    """Return the hypervolumes of two arms at the seeds that both have."""
+    a, b = ({r.seed: r.hypervolume for r in _of(records, arm)} for arm in (ours, theirs))
+    both = sorted(set(a) & set(b))
+    return [a[seed] for seed in both], [b[seed] for seed in both]
+
+
+def _answer(task: str, records: Sequence[Record]) -> str:
+    """One sentence per question: does the guided arm beat the baseline, and the controls?"""
+    lines = []
+    for other, what in ((BASELINE, "fixed linear weights"), (MEAN, "its own weights' time-mean, fixed"),
+                        (WANDER, "random steps of the same lengths")):  # fmt: skip
+        ours, theirs = _paired(records, GUIDED, other)
+        if not ours:
+            continue
+        gain, wins = paired_difference(ours, theirs), sum(a > b for a, b in zip(ours, theirs))
+        verdict = "beats" if gain.low > 0 else "loses to" if gain.high < 0 else "is not told apart from"
+        lines.append(
+            f"- hypervolume-guided weights {'**' + verdict + '**'} {what}: {_signed(gain)} in hypervolume, "
+            f"better on {wins} of {len(ours)} paired seeds"
+        )
+    return f"**{task}** ({task_called(task).what})\n" + "\n".join(lines) if lines else ""
+
+
+def _table(task: str, records: Sequence[Record]) -> str:
+    front = measures.pooled(records)
+    base = [r.hypervolume for r in _of(records, BASELINE)]
+    head = (
+        "arm",
+        "seeds",
+        "hypervolume",
+        "P(beats baseline)",
+        "IGD+",
+        "expected utility",
+        "size",
+        "preference ↔ outcome",
+        "tokens",
+        "reward calls",
+        "seconds",
+        "peak MB",
+    )
+    rows = []
+    for arm in ARMS:
+        found = _of(records, arm)
+        if not found:
+            rows.append([arm, "0", *["not run"] + [""] * (len(head) - 3)])
+            continue
+        better = probability_of_improvement([r.hypervolume for r in found], base) if base and arm != BASELINE else None
+        rows.append([
+            arm,
+            str(len(found)),
+            _interval(interquartile_mean([r.hypervolume for r in found])),
+            "" if better is None else _interval(better, 2),
+            f"{_mean(found, lambda r: measures.distance(r, front)):.3f}",
+            f"{_mean(found, measures.utility):.3f}",
+            f"{_mean(found, measures.size):.1f}",
+            _number(_mean(found, measures.obedience)),
+            f"{_mean(found, lambda r: r.tokens) / 1000:.0f}k",
+            f"{_mean(found, lambda r: r.reward_calls) / 1000:.1f}k",
+            f"{_mean(found, lambda r: r.cpu_seconds):.0f}",
+            f"{_mean(found, lambda r: r.peak_mb):.0f}",
+        ])  # fmt: skip
+    lines = [head, ["---"] * len(head), *rows]
+    return f"## {task}\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _rollouts(root: Path, task: str, records: Sequence[Record]) -> str:
+    """The curve and the ratio: rollouts until the guided arm stands where the baseline ends, seed by seed."""
+    drawn = curves(records, (GUIDED, BASELINE))
+    if not drawn:
+        return ""
+    (root / "curves.svg").write_text(drawn, encoding="utf-8")
+    base = {r.seed: r for r in _of(records, BASELINE) if r.curve}
+    lines = [f"## Rollouts to the baseline's final hypervolume ({task})", f"![Training curves]({root.name}/curves.svg)"]
+    for arm in (GUIDED, "hypervolume-chebyshev"):
+        ratios, never = [], 0
+        for run in _of(records, arm):
+            if run.seed in base:
+                reached = measures.rollouts_to(run, base[run.seed].curve[-1][1])
+                never += reached is None
+                ratios += [] if reached is None else [reached / base[run.seed].curve[-1][0]]
+        if ratios or never:
+            middle = (
+                f"median share {plain.median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}"
+                if ratios
+                else ""
+            )
+            lines.append(f"- `{arm}`: reached on {len(ratios)} of {len(ratios) + never} paired seeds; {middle}")
+    lines.append(
+        "The curve is the hypervolume of all members' running mean rewards on the prompts they train on; it chooses "
+        "nothing. The level is the same curve's last value in the baseline's run of the same seed."
+    )
+    return "\n\n".join(lines)
+
+
+def _arms() -> str:
+    return "## The arms\n" + "\n".join(f"- `{arm.name}`: {arm.what}" for arm in ARMS.values())
+
+
+def _rules() -> str:
+    scales = ", ".join(f"{scale:g}" for scale in plan.SCALES)
+    return f"""## How it was made
+- Reference points stand in the study files (`studies/`), written before the first run. A front has at most as many
+  points as the study has members, chosen on 1,024 dev prompts, greedily by hypervolume, and valued on 4,096 other
+  prompts. Larger is better in every column but IGD+ and the costs.
+- Seeds are paired: the same seed draws the same prompts in the same order and starts members from the same
+  parameters. Interquartile means with 95 % percentile bootstrap intervals over seeds; P(beats baseline) is over all
+  pairs of runs.
+- IGD+ is the distance to the non-dominated points of all arms' fronts together. Expected utility is the mean of the
+  best point's weighted sum over 1,000 preferences drawn evenly. Preference ↔ outcome is Spearman's correlation of a
+  member's preference and its value, over members, mean over objectives: guided members are free to swap places.
+- Tokens and reward calls are those of training, valuing excluded; data that offline arms read counts as tokens and
+  reward calls, each text once. Seconds are processor seconds of the whole run on one thread, valuing included.
+- Tuning: {len(plan.SCALES)} runs for every arm on seed {plan.TUNING_SEED}, which is not in the tables: the task's
+  learning rate times {scales}; the one with the largest hypervolume on dev is used. Nothing else is tuned on these
+  tasks but the guided controller's own constants, chosen on the arithmetic task on seed 1 before these runs.
+- Everything again: `make results`; it goes on where it stopped. Raw records are in `docs/results`, one file a run."""
+
+
+def _tuning(trials: Sequence[Record]) -> str:
+    if not trials:
+        return ""
+    lines = ["## Tuning trials", "Hypervolume on dev at the task's learning rate times each factor.", ""]
+    lines += [
+        f"| task | arm | {' | '.join(f'× {scale:g}' for scale in plan.SCALES)} |",
+        "| --- " * (2 + len(plan.SCALES)) + "|",
+    ]
+    for task in dict.fromkeys(r.task for r in trials):
+        for arm in ARMS:
+            found = {r.scale: r.hypervolume_dev for r in trials if (r.task, r.arm) == (task, arm)}
+            if found:
+                best = max(found.values())
+                cells = [
+                    f"**{v:.3f}**" if v == best else f"{v:.3f}"
+                    for v in (found.get(s, float("nan")) for s in plan.SCALES)
+                ]
+                lines.append(f"| {task} | {arm} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _made(records: Sequence[Record]) -> str:
+    def all_of(key: str) -> str:
+        return ", ".join(dict.fromkeys(str(r.made[key]) for r in records))
+
+    versions = "; ".join(dict.fromkeys(", ".join(f"{k} {v}" for k, v in r.made["versions"].items()) for r in records))
+    hours = sum(r.seconds for r in records) / 3600
+    return (
+        f"## Made by\n{len(records)} runs, {hours:.1f} hours of wall time in all. Commits: {all_of('commit')}. "
+        f"Machine: {all_of('machine')}. Dates: {all_of('date')}. {versions}."
+    )
+
+
+def _mean(records: Sequence[Record], of: Callable[[Record], float]) -> float:
+    return plain.fmean(of(record) for record in records)
+
+
+def _number(value: float) -> str:
+    return "–" if value != value else f"{value:.2f}"
+
+
+def _interval(value: Interval, digits: int = 3) -> str:
+    ends = "" if value.low != value.low else f" [{value.low:.{digits}f}, {value.high:.{digits}f}]"
+    return f"{value.value:.{digits}f}{ends}"
+
+
+def _signed(value: Interval) -> str:
+    ends = "" if value.low != value.low else f" [{value.low:+.3f}, {value.high:+.3f}]"
+    return f"{value.value:+.3f}{ends}"
