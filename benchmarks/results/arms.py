@@ -27,7 +27,7 @@ class Arm:
     follows: str | None = None  # the arm whose weights it needs, at the same seed
     tuned_as: str | None = None  # the arm whose tuning trials it shares, being the same method
     offline: bool = False  # learns from data: its rewards while training are the data's, so it has no curve
-    cost: float = 1.0  # of a run, in runs of the guided arm
+    rate: Linear | None = None  # learning rate, where it is of another kind than the task's
 
 
 def _recipe(recipe: Any, task: Task, **changes: Any) -> Changes:
@@ -58,11 +58,13 @@ def _modpo(task: Task, walk: Walk | None) -> Changes:
     return {**modpo, "train_dataset": task.pairs()}
 
 
-def _ric(task: Task, walk: Walk | None) -> Changes:
-    """One set of parameters, which reads as many completions a step as all members of the others sample."""
+def _ric(task: Task, walk: Walk | None, **asked: float) -> Changes:
+    """One set of parameters: as many completions as all members of the others sample, in more and smaller steps."""
     own = task.study
-    rows = own.recipe.prompts_per_step * own.recipe.num_generations * own.members
-    ric = _recipe(recipes.ric, task, prompts_per_step=rows, num_generations=1, **task.ric)
+    budget = {"prompts_per_step": own.recipe.prompts_per_step * own.recipe.num_generations, "num_generations": 1}
+    budget |= {"temperature": recipes.ric().temperature}
+    steps = own.recipe.steps * own.members
+    ric = _recipe(recipes.ric, task, steps=steps, **budget, **task.ric, **{f"offer.{k}": v for k, v in asked.items()})
     return {**ric, "train_dataset": task.examples()}
 
 
@@ -100,10 +102,13 @@ ARMS = {
         Arm("rewarded-soup", "one specialist per objective; the front is means of their parameters", _soups),
         Arm("c-morl", "C-MORL: fewer members, then clones beside the gaps under constraints", _gaps),
         Arm("modpo", "MODPO: preference pairs, the other objectives' margins as offset", _modpo, offline=True),
-        Arm("ric", "RiC: one model that reads its target rewards in the prompt", _ric, offline=True),
+        Arm("ric", "RiC: one model that reads its target rewards in the prompt", _ric, offline=True,
+            rate=Linear(5e-3, 5e-4)),
+        Arm("ric-floor", "the same, asked for at least 0.4 of the range of every reward (not in the paper)",
+            lambda task, walk: _ric(task, walk, floor=0.4), offline=True, rate=Linear(5e-3, 5e-4), tuned_as="ric"),
         Arm("linear-4x", "the baseline with four times the members and rollouts; at most as many points are kept",
             lambda task, walk: {**_recipe(recipes.linear, task), "members": 4 * task.study.members},
-            tuned_as=BASELINE, cost=4.0),
+            tuned_as=BASELINE),
     )
 }  # fmt: skip
 
@@ -111,7 +116,7 @@ ARMS = {
 def study_of(task: Task, arm: Arm, *, seed: int, scale: float, walk: Walk | None, eval_prompts: int) -> Study:
     """Return the study of one run: `scale` multiplies the task's learning rate, the one thing that is tuned."""
     changed = task.study.replace(**arm.build(task, walk))
-    rate = task.rates.get(arm.name, task.study.recipe.learning_rate)
+    rate = arm.rate or task.study.recipe.learning_rate
     return changed.replace(
         **{
             "name": f"{task.name}-{arm.name}",

@@ -174,8 +174,9 @@ def _rules() -> str:
 - Tokens and reward calls are those of training, valuing excluded; data that offline arms read counts as tokens and
   reward calls, each text once. Seconds are processor seconds of the whole run on one thread, valuing included.
 - Tuning: {len(plan.SCALES)} runs for every arm on seed {plan.TUNING_SEED}, which is not in the tables: the task's
-  learning rate times {scales}; the one with the largest hypervolume on dev is used. Nothing else is tuned on these
-  tasks but the guided controller's own constants, chosen on the arithmetic task on seed 1 before these runs.
+  learning rate (RiC's own: 5e-3 falling to 5e-4) times {scales}; the one with the largest hypervolume on dev is
+  used. Before these runs were chosen: the guided controller's constants, on arithmetic, seed 1; the bandit's number
+  of steps, on the guided arm, seeds 1 and 2; the floor of `ric-floor`, on arithmetic, one run.
 - Everything again: `make results`; it goes on where it stopped. Raw records are in `docs/results`, one file a run."""
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from moalign import Linear, Study
+from moalign import Study
 from moalign.rollouts.reward_text import RewardText
 
 Lines = list[dict[str, Any]]
@@ -27,7 +27,6 @@ class Task:
     pairs: Callable[[], Lines]  # prompt, chosen, rejected and the rewards' columns: for MODPO
     expressed: str  # the objective that `pairs` prefer by
     ric: Mapping[str, Any] = field(default_factory=dict)  # options of the recipe: how rewards are written
-    rates: Mapping[str, Linear] = field(default_factory=dict)  # of arms whose learning rate is of another kind
     optimum: Callable[[int], float] | None = None  # the best hypervolume of so many points, where it is known
 
     def made(self) -> None:
