@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "moalign"
 PROBES = [
     "rollouts/gfpo.py",
     "rollouts/ar3po.py",
+    "rollouts/knapsack.py",
     "rollouts/scored_pairs.py",
     "rollouts/reward_targets.py",
     "rollouts/rewards_in_context.py",
@@ -18,6 +19,7 @@ PROBES = [
     "rollouts/segmented.py",
     "credit/_routed.py",
     "losses/policy/_dcpo.py",
+    "losses/policy/_correction.py",
     "losses/balanced.py",
     "losses/positives.py",
     "losses/by_term.py",

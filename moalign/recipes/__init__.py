@@ -11,7 +11,7 @@ A recipe is a function of changes: fields of `Recipe`, or options of its parts b
 from collections.abc import Callable
 
 from moalign.parts import REGISTRY, Method
-from moalign.recipes._bounded import ar3po, dcpo, gfpo, trust_region
+from moalign.recipes._bounded import ar3po, dcpo, gfpo, knapsack_grpo, trust_region
 from moalign.recipes._critic import vapo
 from moalign.recipes._fronts import c_morl, hypervolume, lagrangian, linear, mgda, rewarded_soup
 from moalign.recipes._group import balanced_grpo, dr_grpo, f_grpo, gdpo, grpo, grpo_lambda, gspo, reinforce, rloo
@@ -48,6 +48,7 @@ __all__ = [
     "gspo",
     "hypervolume",
     "inpo",
+    "knapsack_grpo",
     "lagrangian",
     "linear",
     "mgda",

@@ -7,6 +7,7 @@ from moalign.parts import bind, register
 from moalign.recipes._group import dr_grpo, grpo
 from moalign.rollouts.ar3po import AR3PO
 from moalign.rollouts.gfpo import GFPO
+from moalign.rollouts.knapsack import Knapsack
 from moalign.training.line_search import LineSearch
 from moalign.training.recipe import Recipe, with_options
 
@@ -23,6 +24,12 @@ def gfpo(**changes: Any) -> Recipe:
 def ar3po(**changes: Any) -> Recipe:
     """AR3PO's adaptive rollout: two rounds, the second only for prompts that the first did not solve."""
     return with_options(grpo(name="ar3po", num_generations=8, collect=AR3PO()), changes)
+
+
+@register("recipe", "knapsack_grpo", paper="li2025knapsack", test=PINNED)
+def knapsack_grpo(**changes: Any) -> Recipe:
+    """Knapsack RL's allocation: easy prompts get fewer completions and hard ones more, the same number in all."""
+    return with_options(grpo(name="knapsack_grpo", num_generations=8, collect=Knapsack()), changes)
 
 
 @register("recipe", "dcpo", paper="yang2025dcpo", test=PINNED)

@@ -4,6 +4,7 @@ from moalign.rollouts.ar3po import AR3PO
 from moalign.rollouts.best_worst import BestWorst
 from moalign.rollouts.collect import Pairs, Sample, Supervised
 from moalign.rollouts.gfpo import GFPO
+from moalign.rollouts.knapsack import Knapsack
 from moalign.rollouts.previous_iterate import PreviousIterate
 from moalign.rollouts.reward_targets import l2_target, linear_target, linf_target
 from moalign.rollouts.reward_text import RewardText
@@ -15,6 +16,7 @@ __all__ = [
     "AR3PO",
     "GFPO",
     "BestWorst",
+    "Knapsack",
     "Pairs",
     "PreviousIterate",
     "RewardText",

@@ -3,14 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Bool
-from torch import Tensor
-
-from moalign.errors import ConfigError
 from moalign.parts import register
 from moalign.records import Environment, Policy, Rows, State
 from moalign.rollouts.collect import ask
-from moalign.rollouts.rounds import ask_again, joined
+from moalign.rollouts.rounds import ask_again, joined, solves
 
 
 @register(
@@ -41,17 +37,10 @@ class AR3PO:
         asked = ask(policy, prompts, stream=stream, n=n, max_new_tokens=length, temperature=now.temperature)
         rows = env.score(asked)
         for round in range(1, self.rounds):
-            if not (again := self._unsolved(rows, state, now)).any():
+            unsolved = ~solves(rows, state, now, solved=self.solved).any(dim=2)
+            if not unsolved.any():
                 break
             stream = env.stream("rollout", round)
-            more = ask_again(policy, asked, again, stream=stream, n=n, max_new_tokens=length)
+            more = ask_again(policy, asked, n * unsolved, stream=stream, max_new_tokens=length)
             rows = joined(rows, env.score(more))
         return rows, state
-
-    def _unsolved(self, rows: Rows, state: State, now: Any) -> Bool[Tensor, "member prompt"]:
-        if rows.rewards is None:
-            raise ConfigError("`ar3po` asks again where rewards are low, and this environment gives none.")
-        weights, _ = now.weighting.weigh(state["weighting"], rows)
-        rewards, kept = rows.grid(rows.rewards.values)  # 0 where missing: counts for nothing
-        best = (weights.to(rewards) * rewards).sum(dim=3).masked_fill(~kept, -float("inf")).amax(dim=2)
-        return best < self.solved - 1e-6  # weights that sum to 1 up to rounding

@@ -1,6 +1,7 @@
-"""A further round of completions for some groups of a batch, and two rounds as one batch."""
+"""A further round of completions: who has solved what, asking some groups again, and two rounds as one batch."""
 
 from dataclasses import fields, replace
+from math import gcd
 from typing import Any
 
 import torch
@@ -8,18 +9,43 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from moalign.records import Policy, Prompts, Requests, Rewards, Rows, Stream
+from moalign.errors import ConfigError
+from moalign.parts import check_names
+from moalign.records import Policy, Prompts, Requests, Rewards, Rows, State, Stream
 from moalign.rollouts.collect import rows_of
 
 
+def solves(
+    rows: Rows, state: State, now: Any, *, solved: float, objective: str = ""
+) -> Bool[Tensor, "member prompt completion"]:
+    """Tell which kept completions solve their prompt: those whose reward is at least `solved`.
+
+    The reward is that of the named `objective`, or without a name the sum of all by the weights that the controller of
+    the recipe `now` gives them; a missing one counts as 0.
+    """
+    if rows.rewards is None:
+        raise ConfigError("Another round is asked for where rewards say so, and this environment gives none.")
+    rewards, kept = rows.grid(rows.rewards.values)  # 0 where missing
+    if objective:
+        check_names([objective], rows.rewards.names, "objective")
+        reward = rewards[..., rows.rewards.names.index(objective)]
+    else:
+        weights, _ = now.weighting.weigh(state["weighting"], rows)
+        reward = (weights.to(rewards) * rewards).sum(dim=3)
+    return kept & (reward >= solved - 1e-6)  # weights sum to 1 up to rounding
+
+
 def ask_again(
-    policy: Policy, rows: Rows, again: Bool[Tensor, "member prompt"], *, stream: Stream, n: int, max_new_tokens: int
+    policy: Policy, rows: Rows, more: Int[Tensor, "member prompt"], *, stream: Stream, max_new_tokens: int
 ) -> Rows:
-    """Let members complete the prompts of the groups marked in `again` `n` more times.
+    """Let members complete their prompts again, each as many times as `more` says, which is not 0 everywhere.
 
     `rows` are those of the first round as they were before scoring; the new ones have their member and group numbers.
     """
-    first = ((rows.slots()[0] == 0) & again[rows.member, rows.group]).nonzero()[:, 0]
+    first = (rows.slots()[0] == 0).nonzero()[:, 0]
+    wanted = more.to(rows.member.device)[rows.member[first], rows.group[first]]
+    n = gcd(*wanted.tolist())  # requests share one `n`; the larger it is, the fewer times a prompt is read
+    first = first.repeat_interleave(wanted // n)
     columns = {name: [column[i] for i in first.tolist()] for name, column in rows.columns.items()}
     prompts = Prompts(rows.prompt_id[first], rows.prompt_tokens[first], rows.prompt_mask[first], columns)
     requests = Requests(rows.member[first], prompts.tokens, prompts.mask, n, max_new_tokens, rows.temperature[first])

@@ -28,6 +28,8 @@ BINDINGS: dict[str, dict[str, Any]] = {
     "gfpo": GRPO | {"num_generations": 16, "collect": "gfpo", "collect.inner": "sample", "collect.retain": 4,
                     "collect.inner.mask_truncated": False, "collect.metric": "length"},
     "ar3po": GRPO | {"num_generations": 8, "collect": "ar3po", "collect.rounds": 2, "collect.solved": 1.0},
+    "knapsack_grpo": GRPO | {"num_generations": 8, "collect": "knapsack", "collect.first": 4, "collect.most": 128,
+                             "collect.solved": 1.0, "collect.objective": ""},
     "balanced_grpo": GRPO | {"reduce": "balanced"},
     "grpo_lambda": GRPO | {"weighting": "grpo-lambda", "weighting.share": 0.2, "weighting.main": ""},
     "f_grpo": GRPO | {"collect": "segmented", "collect.inner": "sample", "collect.inner.mask_truncated": False,

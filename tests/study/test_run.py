@@ -119,7 +119,10 @@ ANSWERED = [  # some recipes learn from the data's answers
     {"prompt": f"{a}+{b}=", "completion": str(a + b)} for a in range(10, 20) for b in range(10, 20)
 ]
 ALL = sorted(set(recipes.RECIPES) - {"dpo", "modpo", "sft"})
-REQUIRED: dict[str, dict[str, Any]] = {"f-grpo": {"route": {"digits": "after", "short": ("before", "after")}}}
+REQUIRED: dict[str, dict[str, Any]] = {
+    "f-grpo": {"route": {"digits": "after", "short": ("before", "after")}},
+    "knapsack-grpo": {"first": 2, "objective": "digits"},  # fewer than the four of each: a second round
+}
 
 
 @pytest.mark.parametrize("name", ALL)
