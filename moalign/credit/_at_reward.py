@@ -48,14 +48,27 @@ class AtReward:
         present = torch.where(valid, weights, 0).abs().sum(-1, keepdim=True)
         some = some & (present > 0)
         weights = weights * (weights.abs().sum(-1, keepdim=True) / torch.where(some, present, 1))
+        if getattr(self.scalarizer, "additive", False):  # what has no weight is not there
+            utility = self.scalarizer(torch.where(valid, values, 0), torch.where(valid, weights, 0), ideal)
+            return torch.where(some, utility[..., None], 0), some
+        return self._by_pattern(values, weights, ideal, valid & some)[..., None], some
+
+    def _by_pattern(
+        self,
+        values: Float[Tensor, "member prompt group objective"],
+        weights: Float[Tensor, "member prompt group objective"],
+        ideal: Float[Tensor, "member prompt group objective"],
+        valid: Bool[Tensor, "member prompt group objective"],
+    ) -> Float[Tensor, "member prompt group"]:
+        """Scalarize what is there, one call per pattern: an absent objective must not enter a maximum or a product."""
         utility = torch.zeros_like(values[..., 0])
-        # one call per pattern of what is there: an absent objective must not enter a maximum, a product or a log-sum
-        for pattern in torch.unique(valid[some[..., 0]], dim=0):
-            rows = (valid == pattern).all(-1) & some[..., 0]
-            utility[rows] = self.scalarizer(
-                values[rows][:, pattern], weights[rows][:, pattern], ideal[rows][:, pattern]
-            )
-        return utility[..., None], some
+        bits = 2 ** torch.arange(values.shape[-1], device=values.device)
+        patterns = (valid * bits).sum(-1)
+        for code in torch.unique(patterns).tolist():
+            here, rows = (bits & code) > 0, patterns == code
+            if code:
+                utility[rows] = self.scalarizer(values[rows][:, here], weights[rows][:, here], ideal[rows][:, here])
+        return utility
 
     def after(
         self,

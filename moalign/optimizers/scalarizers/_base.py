@@ -1,6 +1,7 @@
 """What every scalarizer is."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -18,6 +19,8 @@ class Scalarizer(ABC):
     u(E[r]), the utility of the mean rewards, which is what fronts and constraints are made of, weight the objectives
     by its gradient at the mean (the `FromScalarizer` controller). The two agree only for a linear utility.
     """
+
+    additive: ClassVar[bool] = False  # a sum over objectives: one of weight 0 is as good as absent
 
     @abstractmethod
     def __call__(

@@ -1,6 +1,7 @@
 """The weighted sum."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -22,6 +23,8 @@ class Linear(Scalarizer):
     >>> Linear()(torch.tensor([1.0, 0.0, 0.5]), torch.tensor([0.4, 0.3, 0.3]), torch.ones(3))  # 0.4 + 0 + 0.15
     tensor(0.5500)
     """
+
+    additive: ClassVar[bool] = True
 
     def __call__(
         self,
