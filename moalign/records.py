@@ -24,6 +24,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum, auto
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -45,6 +46,7 @@ class Need(Enum):
     ENTROPY = auto()  # Outputs.entropy
     VALUES = auto()  # Outputs.values: the policy must have value heads
     REFERENCE = auto()  # Rows.reference_logprobs: log-probabilities as the run began
+    OLD = auto()  # Rows.old_logprobs: log-probabilities before the update, even if there is a single pass
     OLD_VALUES = auto()  # Rows.old_values: what the value heads said before the update
     PREVIOUS = auto()  # Rows.previous_logprobs: a collector must keep the previous iterate and say so in `gives`
 
@@ -116,7 +118,7 @@ class Samples:
 
     tokens: Int[Tensor, "row token"]
     completion_mask: Bool[Tensor, "row token"]  # the end token counts; a row without it was cut off
-    logprobs: Float[Tensor, "row token"]  # at the row's temperature; 0 where masked
+    logprobs: Float[Tensor, "row token"]  # at the row's temperature; 0 where masked, NaN where not known
     finished: Bool[Tensor, "row"]  # the end token was sampled
 
 
@@ -176,14 +178,22 @@ class Rows:
 
     def slots(self) -> tuple[Int[Tensor, "row"], int, int]:
         """Return each row's slot within its group, and the grid's numbers of prompts and slots."""
+        return self._layout[:3]
+
+    @cached_property
+    def _layout(self) -> tuple[Int[Tensor, "row"], int, int, bool]:
+        """What `slots` returns, and whether the rows lie as the grid does, without a gap: asked many times a step."""
         prompts = int(self.group.max()) + 1 if len(self) else 0
         key = self.member * max(prompts, 1) + self.group
         order = torch.argsort(key, stable=True)
         counts = torch.bincount(key, minlength=self.members * max(prompts, 1))
         start = torch.repeat_interleave(counts.cumsum(0) - counts, counts)
         slot = torch.empty_like(key)
-        slot[order] = torch.arange(len(key), device=key.device) - start
-        return slot, prompts, int(counts.max()) if len(self) else 0
+        place = torch.arange(len(key), device=key.device)
+        slot[order] = place - start
+        size = int(counts.max()) if len(self) else 0
+        full = 0 < len(self) == self.members * prompts * size
+        return slot, prompts, size, full and bool((key == place // size).all())
 
     def grid(
         self, x: Float[Tensor, "row *rest"]
@@ -192,7 +202,10 @@ class Rows:
 
         A group of two of one member: ``grid(x)[0]`` is ``[[[x0, x1]]]``.
         """
-        slot, prompts, group = self.slots()
+        slot, prompts, group, regular = self._layout
+        if regular:
+            shape = (self.members, prompts, group)
+            return x.reshape(*shape, *x.shape[1:]), self.keep.view(shape)
         out = x.new_zeros((self.members, prompts, group, *x.shape[1:]))
         out[self.member, self.group, slot] = x
         mask = torch.zeros((self.members, prompts, group), dtype=torch.bool, device=x.device)
@@ -201,7 +214,9 @@ class Rows:
 
     def flat(self, x: Float[Tensor, "member prompt group *rest"]) -> Float[Tensor, "row *rest"]:
         """Undo `grid`: ``rows.flat(rows.grid(x)[0])`` is ``x``."""
-        slot, _, _ = self.slots()
+        slot, _, _, regular = self._layout
+        if regular:
+            return x.reshape(len(self), *x.shape[3:])
         return x[self.member, self.group, slot]
 
 

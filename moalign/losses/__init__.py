@@ -9,6 +9,7 @@ weight; the loop multiplies and adds. Nothing here knows micro-batches, members'
 | `ratio` | `token_ratio` `sequence_ratio` | how far the policy moved since sampling |
 | `bounds` | `constant_bounds` `dcpo_bounds` | how far it may |
 | `surrogate` | `clipped_surrogate` `plain` | PPO's minimum; REINFORCE |
+| `correction` | `truncated` `masked` | weights for tokens that another engine sampled |
 | `score` | `summed` `averaged` `mixture` | what a completion scores in a pair |
 | `link` | `dpo` `ipo` | what is made of a pair's margin |
 | `kl` | `k1` `k2` `k3` `k3_ratio` | divergence from the run's start |
@@ -24,9 +25,11 @@ from moalign.losses.policy import (
     clipped_surrogate,
     constant_bounds,
     dcpo_bounds,
+    masked,
     plain,
     sequence_ratio,
     token_ratio,
+    truncated,
 )
 from moalign.losses.positives import positives
 from moalign.losses.preference import MODPO, PreferenceLoss, averaged, dpo, ipo, mixture, summed
@@ -53,6 +56,7 @@ __all__ = [
     "k2",
     "k3",
     "k3_ratio",
+    "masked",
     "mixture",
     "nll",
     "plain",
@@ -63,5 +67,6 @@ __all__ = [
     "summed",
     "token_mean",
     "token_ratio",
+    "truncated",
     "value_mse",
 ]

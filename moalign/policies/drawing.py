@@ -19,6 +19,16 @@ def uniforms(requests: Requests, members: Sequence[str], stream: Stream) -> Floa
     return out
 
 
+def seeds(requests: Requests, members: Sequence[str], stream: Stream) -> Int[Tensor, "row"]:
+    """Draw a seed for every completion, each member's from the generator of its own name."""
+    member = requests.member.cpu().repeat_interleave(requests.n)
+    out = torch.empty(len(member), dtype=torch.long)
+    for k, name in enumerate(members):
+        rows = member == k
+        out[rows] = torch.randint(2**63 - 1, (int(rows.sum()),), generator=stream.generator(name))
+    return out
+
+
 def draw(
     logits: Float[Tensor, "row vocabulary"], temperature: Float[Tensor, "row"], uniform: Float[Tensor, "row"]
 ) -> tuple[Int[Tensor, "row"], Float[Tensor, "row"]]:

@@ -1,5 +1,6 @@
 """What policies on a transformers model share: sampling, scoring, value heads, micro-batches."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
@@ -13,14 +14,14 @@ from transformers import PreTrainedModel
 from moalign.errors import ConfigError
 from moalign.policies.batches import blocks, micro_batches
 from moalign.policies.checkpointing import checkpointable, checkpointed
-from moalign.policies.drawing import uniforms
-from moalign.policies.engines import generate
+from moalign.policies.engines import Engine, Transformers
 from moalign.policies.prompts import ReadPrompts, can_read_prompts, shared_prompts
-from moalign.policies.scoring import completion_logits, cuts, output_layer, token_scores
+from moalign.policies.scoring import completion_logits, cuts, hidden_scores, only_linear, output_layer, token_scores
 from moalign.policies.stacked import StackedMembers, positions
 from moalign.records import START, Couples, Need, Outputs, Requests, Rows, Samples, Snapshot, Stream
 
 HEAD, HEAD_BIAS = "value_head.weight", "value_head.bias"
+TRANSFORMERS = Transformers()
 
 
 class ModelOptions(TypedDict, total=False):
@@ -34,6 +35,7 @@ class ModelOptions(TypedDict, total=False):
     micro_rows: int | None  # rows of one forward pass
     micro_members: int  # members of one forward pass
     sample_rows: int | None  # rows sampled at once
+    engine: Engine  # what samples
     gradient_checkpointing: bool
 
 
@@ -41,6 +43,7 @@ class ModelPolicy(StackedMembers):
     """Members that one transformers model can be made to act as; subclasses say how in `acting`."""
 
     together = True  # whether `acting` takes several members at once
+    max_logits = 2**26  # held at once while scoring: 256 MiB in float32
 
     def __init__(
         self,
@@ -56,6 +59,7 @@ class ModelPolicy(StackedMembers):
         micro_rows: int | None = None,
         micro_members: int = 1,
         sample_rows: int | None = None,
+        engine: Engine = TRANSFORMERS,
         gradient_checkpointing: bool = False,
     ):
         for name, limit in (("micro_rows", micro_rows), ("sample_rows", sample_rows)):
@@ -70,11 +74,12 @@ class ModelPolicy(StackedMembers):
         self.pad_id, self.eos_ids, self.tokenizer = pad_id, tuple(eos_ids), tokenizer
         self.value_heads, self.detach_values = value_heads, detach_values
         self.micro_rows, self.micro_members = micro_rows, micro_members
-        self.sample_rows = sample_rows
+        self.sample_rows, self.engine = sample_rows, engine
         self.gradient_checkpointing = gradient_checkpointing
         # a pass of its own costs as much as so many columns: little on a CPU, many small launches on a GPU
         self._overhead = 128 if self.device.type == "cpu" else 8192
         self._can_share = can_read_prompts(model)
+        self._only_linear: bool | None = None  # found out when it first matters
         needs = {Need.LOGPROBS, Need.ENTROPY, Need.REFERENCE}
         self.provides = frozenset(needs | ({Need.VALUES} if value_heads else set()))
         tensors = dict(tensors)
@@ -107,42 +112,7 @@ class ModelPolicy(StackedMembers):
             prompt_mask=requests.prompt_mask.to(self.device),
             temperature=requests.temperature.to(self.device),
         )
-        numbers = uniforms(requests, self.members, stream).to(self.device)
-        tokens = torch.full(numbers.shape, self.pad_id, device=self.device)
-        mask, logprobs = torch.zeros_like(tokens, dtype=torch.bool), torch.zeros_like(numbers)
-        finished = torch.zeros(len(numbers), dtype=torch.bool, device=self.device)
-        for index in self._waves(requests):
-            rows = (index[:, None] * requests.n + torch.arange(requests.n, device=self.device)).flatten()
-            wave = replace(
-                requests,
-                member=requests.member[index],
-                prompt_tokens=requests.prompt_tokens[index],
-                prompt_mask=requests.prompt_mask[index],
-                temperature=requests.temperature[index],
-            )
-            out = generate(
-                self.model,
-                wave,
-                numbers[rows],
-                acting=lambda members: self.acting(members, at),
-                pad_id=self.pad_id,
-                eos_ids=self.eos_ids,
-            )
-            tokens[rows], mask[rows] = out.tokens, out.completion_mask
-            logprobs[rows], finished[rows] = out.logprobs, out.finished
-        return Samples(tokens, mask, logprobs, finished)
-
-    def _waves(self, requests: Requests) -> Iterator[Int[Tensor, "_"]]:
-        """Yield the numbers of requests to complete at once: of all members if they act together, of one if not."""
-        members, request, real = blocks(requests.member)
-        step = len(members) if self.together else 1
-        many = request.shape[1]
-        size = many if self.sample_rows is None else max(self.sample_rows // (step * requests.n), 1)
-        for i in range(0, len(members), step):
-            for j in range(0, many, size):
-                index = request[i : i + step, j : j + size][real[i : i + step, j : j + size]]
-                if len(index):
-                    yield index
+        return self.engine.generate(self, requests, stream=stream, at=at)
 
     def forward(self, rows: Rows, needs: frozenset[Need], *, at: Snapshot | None = None) -> Outputs:
         """Return log-probabilities of the rows' tokens, at their temperatures, and what else is needed; 0 if masked."""
@@ -189,6 +159,7 @@ class ModelPolicy(StackedMembers):
         prompt_tokens = rows.prompt_tokens[:, -columns:].to(self.device)
         prompt_mask = rows.prompt_mask[:, -columns:].to(self.device)
         tokens, temperature = rows.tokens.to(self.device), rows.temperature.to(self.device)
+        at_once = self._whole_logits(row.numel() * int(lengths.max()))
         context = self.acting(members, at)
         recompute = self.gradient_checkpointing and torch.is_grad_enabled()
         parts = []
@@ -202,15 +173,19 @@ class ModelPolicy(StackedMembers):
                 prompts = ReadPrompts(self.model, prompt_tokens[first], prompt_mask[first])
             for start, stop in cuts(lengths.tolist(), before=0 if shared else columns, overhead=self._overhead // many):
                 part, length = row[:, start:stop].flatten(), int(lengths[stop - 1])
+                whole = len(part) * length <= at_once
                 if shared is not None:
-                    logits, hidden = prompts(which[:, start:stop].flatten(), tokens[part, :length])
+                    logits, hidden = prompts(which[:, start:stop].flatten(), tokens[part, :length], logits=whole)
                 else:
                     logits, hidden = completion_logits(
-                        self.model, prompt_tokens[part], prompt_mask[part], tokens[part, :length]
+                        self.model, prompt_tokens[part], prompt_mask[part], tokens[part, :length], logits=whole
                     )
-                logprobs, entropy = token_scores(
-                    logits, tokens[part, :length], temperature[part], entropy=Need.ENTROPY in needs
-                )
+                scored = tokens[part, :length], temperature[part]
+                if whole:
+                    logprobs, entropy = token_scores(logits, *scored, entropy=Need.ENTROPY in needs)
+                else:
+                    head, most = output_layer(self.model), self.max_logits
+                    logprobs, entropy = hidden_scores(hidden, head, *scored, most=most, entropy=Need.ENTROPY in needs)
                 values = self._values(hidden, members, at) if Need.VALUES in needs else None
                 seen = mask[part]
                 outputs = Outputs(
@@ -220,6 +195,18 @@ class ModelPolicy(StackedMembers):
                 )
                 parts.append((part.masked_fill(~real[:, start:stop].flatten(), len(rows)), outputs))
         return parts
+
+    def _whole_logits(self, positions: int) -> float:
+        """Return how many positions' logits may be made at once, of at most so many: all, unless too many and apart.
+
+        Asked before any member acts: the model is run once to see what it does with its head's product.
+        """
+        head = output_layer(self.model)
+        if positions * head.out_features <= self.max_logits or head._forward_hooks:  # a hook adds a member's adapter
+            return math.inf
+        if self._only_linear is None:
+            self._only_linear = only_linear(self.model)
+        return self.max_logits / head.out_features if self._only_linear else math.inf
 
     def _values(
         self, hidden: Float[Tensor, "row token hidden"], members: Sequence[int], at: Snapshot | None

@@ -127,11 +127,21 @@ class LoraMembers(ModelPolicy):
             with Swapped(self.model, change):
                 self.model.save_pretrained(to)
         else:
-            factors = {n: (self.tensors[f"{n}.lora_A"][k], self.tensors[f"{n}.lora_B"][k]) for n in self.layers}
-            base = self.model.config._name_or_path or None
-            save_adapter(to, factors, scale=self.scale, base=base, targets=list(self.layers))
+            self.write_adapter(member, to)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(to)
+
+    def write_adapter(self, member: str, to: Path) -> None:
+        """Write one member's adapter alone, as PEFT reads it."""
+        k = self.position(member)
+        factors = {n: (self.tensors[f"{n}.lora_A"][k], self.tensors[f"{n}.lora_B"][k]) for n in self.layers}
+        base = self.model.config._name_or_path or None
+        save_adapter(to, factors, scale=self.scale, base=base, targets=list(self.layers))
+
+    @property
+    def rank(self) -> int:
+        """The adapters' rank: `mix` makes larger ones."""
+        return self.tensors[f"{next(iter(self.layers))}.lora_A"].shape[1]
 
     def load(self, member: str, path: Path) -> None:
         """Read an adapter directory into one member; layers, rank and scale must be the policy's own."""

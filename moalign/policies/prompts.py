@@ -32,9 +32,9 @@ class ReadPrompts:
         self.logits, self.hidden = out.logits, hidden.seen[0]
 
     def __call__(
-        self, prompt: Int[Tensor, "row"], tokens: Int[Tensor, "row token"]
-    ) -> tuple[Float[Tensor, "row token vocabulary"], Float[Tensor, "row token hidden"]]:
-        first, seen = self.logits[prompt], self.hidden[prompt]
+        self, prompt: Int[Tensor, "row"], tokens: Int[Tensor, "row token"], *, logits: bool = True
+    ) -> tuple[Float[Tensor, "row read vocabulary"], Float[Tensor, "row token hidden"]]:
+        first, seen = self.logits[prompt] if logits else self.logits[prompt, :0], self.hidden[prompt]
         new = tokens.shape[1] - 1
         if new == 0:
             return first, seen
@@ -43,7 +43,7 @@ class ReadPrompts:
         cache.batch_select_indices(prompt)
         mask = torch.cat([self.mask[prompt], self.mask.new_ones(len(tokens), new)], dim=1)
         said = inputs(self.model, mask, new)
-        with Hidden(self.model) as hidden:
+        with Hidden(self.model, logits=logits) as hidden:
             out = self.model(input_ids=tokens[:, :-1], past_key_values=cache, use_cache=True, **said)
         return torch.cat([first, out.logits], dim=1), torch.cat([seen, hidden.seen[0]], dim=1)
 

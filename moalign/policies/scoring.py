@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from moalign.errors import ConfigError
@@ -40,18 +41,43 @@ def output_layer(model: PreTrainedModel) -> nn.Linear:
 
 
 class Hidden:
-    """Collects what the output layer reads while the context lasts: the last hidden states, at the kept positions."""
+    """Collects what the output layer reads while the context lasts: the last hidden states, at the kept positions.
 
-    def __init__(self, model: PreTrainedModel):
-        self.layer = output_layer(model)
+    With `logits` False the layer is given none of them: a large vocabulary's logits are then never made.
+    """
+
+    def __init__(self, model: PreTrainedModel, *, logits: bool = True):
+        self.layer, self.logits = output_layer(model), logits
         self.seen: list[Tensor] = []
 
     def __enter__(self) -> "Hidden":
-        self.handle = self.layer.register_forward_pre_hook(lambda _, inputs: self.seen.append(inputs[0]))
+        self.handle = self.layer.register_forward_pre_hook(self._see)
         return self
+
+    def _see(self, layer: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor] | None:
+        self.seen.append(given[0])
+        return None if self.logits else (given[0][:, :0],)
 
     def __exit__(self, *_: object) -> None:
         self.handle.remove()
+
+
+@torch.no_grad()
+def only_linear(model: PreTrainedModel) -> bool:
+    """Tell whether logits are the output layer's product and nothing else: some models cap or scale them after it.
+
+    The layer is given large numbers, because near zero a cap does nothing.
+    """
+    layer = output_layer(model)
+    wide = torch.linspace(-1000, 1000, layer.in_features, dtype=layer.weight.dtype, device=layer.weight.device)
+    given = wide.view(1, 1, -1)
+    handle = layer.register_forward_pre_hook(lambda *_: (given,))
+    try:
+        token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+        logits = model(input_ids=token, use_cache=False).logits
+    finally:
+        handle.remove()
+    return torch.allclose(logits, layer(given), rtol=1e-3)
 
 
 def completion_logits(
@@ -59,21 +85,23 @@ def completion_logits(
     prompt_tokens: Int[Tensor, "row prompt_token"],
     prompt_mask: Bool[Tensor, "row prompt_token"],
     tokens: Int[Tensor, "row token"],
-) -> tuple[Float[Tensor, "row token vocabulary"], Float[Tensor, "row token hidden"]]:
-    """Return the logits of every completion token, and the hidden states they were read from.
+    *,
+    logits: bool = True,
+) -> tuple[Float[Tensor, "row read vocabulary"], Float[Tensor, "row token hidden"]]:
+    """Return the logits of every completion token (none with `logits` False), and the hidden states they come from.
 
     Columns after a row's end need no mask: attention is causal, so what stands there changes nothing before it.
     """
     length = tokens.shape[1]
     mask = torch.cat([prompt_mask, prompt_mask.new_ones(len(tokens), length - 1)], dim=1)
-    with Hidden(model) as hidden:
-        logits = model(
+    with Hidden(model, logits=logits) as hidden:
+        read = model(
             input_ids=torch.cat([prompt_tokens, tokens[:, :-1]], dim=1),
             use_cache=False,
             logits_to_keep=length,
             **inputs(model, mask, mask.shape[1]),
         ).logits
-    return logits, hidden.seen[0]
+    return read, hidden.seen[0]
 
 
 def cuts(lengths: Sequence[int], *, before: int = 0, overhead: int = 256) -> list[tuple[int, int]]:
@@ -118,3 +146,40 @@ def token_scores(
     total = logits.logsumexp(-1)
     logprobs = logits.gather(-1, tokens[..., None]).squeeze(-1) - total
     return logprobs, total - (logits.softmax(-1) * logits).sum(-1) if entropy else None
+
+
+def hidden_scores(
+    hidden: Float[Tensor, "row token hidden"],
+    layer: nn.Linear,
+    tokens: Int[Tensor, "row token"],
+    temperature: Float[Tensor, "row"],
+    *,
+    most: int,
+    entropy: bool = False,
+) -> tuple[Float[Tensor, "row token"], Float[Tensor, "row token"] | None]:
+    """Return what `token_scores` does without ever holding more than about `most` logits, forward or backward.
+
+    Positions are taken a stretch at a time; the backward pass makes a stretch's logits again.
+    """
+    weight, bias = layer.weight, layer.bias  # as they are now: a member's own may be swapped out later
+    many = max(most // layer.out_features, 1)
+    line = temperature[:, None].expand(tokens.shape).flatten()
+    parts = [
+        checkpoint(_stretch, *given, weight, bias, entropy, use_reentrant=False)
+        for given in zip(hidden.flatten(0, 1).split(many), tokens.flatten().split(many), line.split(many))
+    ]
+    logprobs, entropies = (torch.cat(each).view(tokens.shape) for each in zip(*parts))
+    return logprobs, entropies if entropy else None
+
+
+def _stretch(
+    hidden: Float[Tensor, "place hidden"],
+    tokens: Int[Tensor, "place"],
+    temperature: Float[Tensor, "place"],
+    weight: Float[Tensor, "vocabulary hidden"],
+    bias: Float[Tensor, "vocabulary"] | None,
+    entropy: bool,
+) -> tuple[Float[Tensor, "place"], Float[Tensor, "place"]]:
+    logits = torch.nn.functional.linear(hidden, weight, bias)[:, None]
+    logprobs, spread = token_scores(logits, tokens[:, None], temperature, entropy=entropy)
+    return logprobs[:, 0], logprobs.new_zeros(len(logprobs)) if spread is None else spread[:, 0]

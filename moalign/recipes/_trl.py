@@ -6,7 +6,7 @@ from typing import Any
 
 from moalign.credit import CreditPipeline, trl_normalize_then_sum, trl_sum_then_normalize
 from moalign.errors import ConfigError
-from moalign.losses import KL, PolicyLoss, constant_bounds, k3_ratio
+from moalign.losses import KL, PolicyLoss, constant_bounds, k3_ratio, masked, truncated
 from moalign.optimizers.steps import AdamW
 from moalign.parts import Knob, Linear, bind
 from moalign.rollouts.collect import Sample
@@ -43,6 +43,12 @@ TAKEN = {
     "multi_objective_aggregation": "credit",
     "scale_rewards": "credit.estimate",
     "mask_truncated_completions": "collect.mask_truncated",
+    "use_vllm": "the study's `engine`, by hand; with it the correction below",
+    "vllm_importance_sampling_correction": "losses.policy.correction, or None",
+    "vllm_importance_sampling_mode": "losses.policy.correction: truncated or masked, and its level",
+    "vllm_importance_sampling_clip_max": "losses.policy.correction.cap",
+    "vllm_importance_sampling_clip_min": "losses.policy.correction.floor",
+    "vllm_importance_sampling_cap": "an old name of vllm_importance_sampling_clip_max, which TRL sets from it",
     "disable_dropout": "always so: policies do not drop out",
     "seed": "the study's seed, by hand",
 }
@@ -59,12 +65,20 @@ BESIDE = frozenset(
     dataloader_persistent_workers dataloader_prefetch_factor accelerator_config average_tokens_across_devices
     remove_unused_columns num_train_epochs use_liger_kernel torch_compile num_generations_eval log_completions
     log_multimodal num_completions_to_print log_unique_prompts log_completions_hub_repo ddp_timeout
-    skip_memory_metrics pad_to_multiple_of local_rank do_train do_eval debug include_for_metrics""".split()
+    skip_memory_metrics pad_to_multiple_of local_rank do_train do_eval debug include_for_metrics vllm_mode
+    vllm_model_impl vllm_enable_sleep_mode vllm_server_base_url vllm_server_host vllm_server_port vllm_server_timeout
+    vllm_group_port vllm_gpu_memory_utilization vllm_max_model_length vllm_tensor_parallel_size""".split()
 )
 """Fields that say where logs go or how memory is used; they change no number that a recipe is about."""
 
 SCHEDULES = ("linear", "constant", "constant_with_warmup")
 OPTIMIZERS = ("adamw_torch", "adamw_torch_fused")
+CORRECTIONS = {
+    "token_truncate": bind(truncated, level="token"),
+    "token_mask": bind(masked, level="token"),
+    "sequence_truncate": bind(truncated, level="sequence"),
+    "sequence_mask": bind(masked, level="sequence"),
+}
 REDUCTIONS = {"grpo": "sequence-mean", "bnpo": "token-mean", "dapo": "token-mean", "dr_grpo": "constant"}
 
 
@@ -127,6 +141,9 @@ def _unsupported_values(config: Any, reward_names: list[str] | None) -> list[str
         problems.append(f"`lr_scheduler_type={schedule!r}` must be one of {', '.join(SCHEDULES)}.")
     if optimizer not in OPTIMIZERS:
         problems.append(f"`optim={optimizer!r}` must be one of {', '.join(OPTIMIZERS)}.")
+    if config.vllm_importance_sampling_mode not in CORRECTIONS:
+        mode = config.vllm_importance_sampling_mode
+        problems.append(f"`vllm_importance_sampling_mode={mode!r}` must be one of {', '.join(CORRECTIONS)}.")
     if config.max_steps < 1:
         problems.append(f"`max_steps` must be at least 1, got {config.max_steps}: a recipe does not know epochs.")
     if config.max_steps % config.num_iterations:
@@ -152,9 +169,16 @@ def _credit(config: Any) -> CreditPipeline:
 
 def _losses(config: Any) -> dict[str, Any]:
     bounds = bind(constant_bounds, epsilon=config.epsilon, epsilon_high=config.epsilon_high)
-    policy = PolicyLoss(ratio=config.importance_sampling_level, bounds=bounds)
+    policy = PolicyLoss(ratio=config.importance_sampling_level, bounds=bounds, correction=_correction(config))
     divergence = bind(k3_ratio, ratio=policy.ratio) if config.use_bias_correction_kl else "k3"
     return {"policy": policy, "kl": KL(divergence, beta=config.beta)}
+
+
+def _correction(config: Any) -> Any:
+    if not (config.use_vllm and config.vllm_importance_sampling_correction):
+        return None
+    low, high = config.vllm_importance_sampling_clip_min, config.vllm_importance_sampling_clip_max
+    return bind(CORRECTIONS[config.vllm_importance_sampling_mode], floor=low, cap=high)
 
 
 def _weights(config: Any, reward_names: list[str] | None) -> Mapping[str, float]:

@@ -15,15 +15,17 @@ from torch import Tensor
 
 from moalign.data import PromptSet, load_prompts, split
 from moalign.errors import ConfigError, StudyError
-from moalign.models import fingerprint, load_model, load_tokenizer, token_ids
+from moalign.models import best_device, fingerprint, load_model, load_tokenizer, token_ids
 from moalign.objectives import Objective, setting
 from moalign.parts import check_names
 from moalign.policies import FullModel, LoraMembers
+from moalign.policies.engines import Engine, engine_of
 from moalign.policies.peft_format import lora_options
 from moalign.records import Need, Policy, Setting
 from moalign.rewards import Scorer
 from moalign.rollouts.environment import Ledger, TextEnvironment
 from moalign.study._preferences import preference_points, wished_for
+from moalign.training.ranks import ALONE, Ranks
 from moalign.training.recipe import trained_members
 
 if TYPE_CHECKING:
@@ -51,8 +53,8 @@ class Assembled:
     splits: dict[str, list[int]]  # each set's rows of its source
 
 
-def assemble(study: "Study") -> Assembled:
-    """Load the model and the data of a study that has been checked."""
+def assemble(study: "Study", ranks: Ranks = ALONE) -> Assembled:
+    """Load the model and the data of a study that has been checked; the policy holds this process's members."""
     tokenizer = load_tokenizer(tokenizer_source(study))
     model = _model(study)
     objectives = tuple(sorted(study.objectives, key=lambda objective: objective.name))
@@ -80,10 +82,10 @@ def assemble(study: "Study") -> Assembled:
 
     names, among = [objective.name for objective in trained], wished_for(objectives, study.recipe)
     wishes = preference_points(study.preferences, names, study.members, seed=study.seed, among=among)
-    alone = trained_members(study.recipe, study.members) < study.members
+    alone = getattr(study.recipe.offer, "shared", False)
     return Assembled(
         tokenizer=tokenizer,
-        policy=_policy(study, model, tokenizer),
+        policy=_policy(study, model, tokenizer, ranks),
         train=environment(train, tracked=False),
         dev=environment(dev, tracked=True),
         test=environment(test, tracked=True),
@@ -164,12 +166,31 @@ def _model(study: "Study") -> Any:
     source = study.model if isinstance(study.model, str) else Path(study.model)
     # whole models are trained in float32: a small step rounds to nothing in bfloat16
     model: Any = load_model(source, dtype=None if gpu and study.peft_config != "full" else torch.float32)
-    return model.to("cuda" if gpu else "cpu")
+    try:
+        return model.to(best_device())
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"`model` does not fit on {best_device()}: every process holds all of it, and one model is not split over "
+            "several GPUs; take a smaller model or a larger GPU."
+        ) from error
 
 
-def _policy(study: "Study", model: Any, tokenizer: Any) -> Policy:
+def _engine(study: "Study") -> Engine:
+    """Return what samples, and say so if the policy is trained as if the trainer had sampled."""
+    engine = engine_of(study.engine)
+    losses = study.recipe.losses.values()
+    if not getattr(engine, "exact", False) and any(getattr(loss, "correction", engine) is None for loss in losses):
+        log.warning(
+            "engine %r has other log-probabilities than the trainer, and the policy loss has no `correction`: updates "
+            "are off-policy; set one, e.g. correction='truncated'",
+            study.engine,
+        )
+    return engine
+
+
+def _policy(study: "Study", model: Any, tokenizer: Any, ranks: Ranks) -> Policy:
     pad_id, eos_ids = token_ids(tokenizer, model)
-    names = tuple(f"m{k:02d}" for k in range(trained_members(study.recipe, study.members)))
+    names = tuple(f"m{k:02d}" for k in ranks.share(trained_members(study.recipe, study.members)))
     heads = len(study.trained()) if Need.VALUES in study.recipe.needs else 0
     common = {
         "members": names,
@@ -178,6 +199,7 @@ def _policy(study: "Study", model: Any, tokenizer: Any) -> Policy:
         "value_heads": heads,
         "micro_rows": study.micro_rows,
         "sample_rows": study.sample_rows,
+        "engine": _engine(study),
         "gradient_checkpointing": study.gradient_checkpointing,
         "tokenizer": tokenizer,
     }
@@ -189,7 +211,7 @@ def _policy(study: "Study", model: Any, tokenizer: Any) -> Policy:
         policy = LoraMembers(model, seed=study.seed, **common)
     else:
         policy = LoraMembers.from_peft(model, lora, seed=study.seed, **common)
-    beside = {Need.REFERENCE, Need.OLD_VALUES, Need.PREVIOUS}  # the loop's and the collector's affair
+    beside = {Need.REFERENCE, Need.OLD, Need.OLD_VALUES, Need.PREVIOUS}  # the loop's and the collector's affair
     missing = study.recipe.needs - policy.provides - beside
     if missing:
         wanted = ", ".join(sorted(need.name.lower() for need in missing))

@@ -13,6 +13,7 @@ from moalign.errors import ConfigError, MoalignError, nearest
 from moalign.models import check_model, explained, load_tokenizer
 from moalign.objectives import Objective, check_reference, problems
 from moalign.parts import PerMember, walk
+from moalign.policies.engines import engine_of
 from moalign.rewards.calling import wanted
 from moalign.rewards.sources import ADDRESS, resolve
 from moalign.study._assemble import datasets_of, held_out, lora_config, tokenizer_source
@@ -44,8 +45,7 @@ def find_problems(study: "Study") -> list[str]:
     found += _constraint_problems(study)
     found += _recipe_problems(study)
     found += _number_problems(study)
-    if study.engine != "transformers":
-        found.append(f"`engine` must be 'transformers', got {study.engine!r}.")
+    found += _engine_problems(study)
     found += _model_problems(study)
     columns, problems_of_data = _data(study)
     found += problems_of_data
@@ -115,6 +115,16 @@ def _number_problems(study: "Study") -> list[str]:
 
 def _integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _engine_problems(study: "Study") -> list[str]:
+    """Return why nothing samples: no engine of that name, its library is missing, or what the engine itself says."""
+    try:
+        engine = engine_of(study.engine)
+    except MoalignError as error:
+        return [f"`engine`: {error}"]
+    asked: Any = getattr(engine, "problems", None)
+    return asked(study) if asked is not None else []
 
 
 def _recipe_problems(study: "Study") -> list[str]:

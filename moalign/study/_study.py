@@ -35,7 +35,7 @@ class Study:
         peft_config: a `peft.LoraConfig` or its fields; None is rank 8 on every linear layer; "full" trains a whole
             model.
         processing_class: the tokenizer; None loads the model's.
-        engine: what samples; "transformers".
+        engine: what samples: "transformers", "vllm", or an object with `generate`, e.g. ``VLLM(max_model_len=4096)``.
         seed: of everything random.
         eval_prompts: how many dev and test prompts value each member.
         save_steps: steps between checkpoints; a kill loses at most so many.
@@ -64,7 +64,7 @@ class Study:
     reference_point: Mapping[str, float] | None = None
     peft_config: Any = None
     processing_class: Any = None
-    engine: str = "transformers"
+    engine: Any = "transformers"
     seed: int = 0
     eval_prompts: int = 1024
     save_steps: int = 20
@@ -110,14 +110,15 @@ class Study:
         """Return the objectives that are trained; the others are only tracked."""
         return trained(self.objectives)
 
-    def check(self, output_dir: str | Path | None = None) -> "Plan":
+    def check(self, output_dir: str | Path | None = None, *, mean_length: float | int | None = None) -> "Plan":
         """Return what the run will take; raise `StudyError` with everything that is wrong, before training.
 
-        With `output_dir`, it must not be the run of another study.
+        With `output_dir`, it must not be the run of another study. `mean_length` is how many tokens an average
+        completion takes; None: half of `max_completion_length`. The plan's `seconds` are measured when asked for.
         """
         from moalign.study._check import check
 
-        return check(self, output_dir)
+        return check(self, output_dir, mean_length=mean_length)
 
     def run(
         self,

@@ -45,7 +45,7 @@ def train(session: Session, recipe: Recipe, policy: Policy, env: Any, state: Sta
         steered = now.weighting.observe(state["weighting"], signals)
         means = running_means(state["running"], signals)
         state = {**state, "credit": credited, "update": updated, "weighting": steered, "running": means}
-        noticed = {**credit.metrics, **metrics, **here.drain()}
+        noticed = {**credit.metrics, **losses.metrics(rows), **metrics, **here.drain()}
         session.record(policy, rows, credit, weights, gain, signals, state, noticed, now)
 
         # clone, drop or reorder members

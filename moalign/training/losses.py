@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from moalign.records import START, Couples, Credit, Need, Policy, Rows
+from moalign.records import START, Couples, Credit, Metrics, Need, Policy, Rows
 from moalign.rollouts.logprobs import logprobs_of, outputs_of
 
 
@@ -47,6 +47,11 @@ class TotalLoss:
         channels = max(per_row.shape[1], self.preferences.shape[1])
         return per_row.new_zeros(part.members, channels).index_add(0, part.member, per_row.expand(-1, channels))
 
+    def metrics(self, rows: Rows) -> Metrics:
+        """Return what the terms say of the whole batch; a term says it in ``metrics(rows)``."""
+        asked = [term.metrics for term in self.terms.values() if hasattr(term, "metrics")]
+        return {name: value for metrics in asked for name, value in metrics(rows).items()}
+
 
 def _per_row(losses: Float[Tensor, "row token channel"], weights: Float[Tensor, "row token"]) -> Tensor:
     # masked positions may hold anything, NaN included: they are cut out, not multiplied away
@@ -56,12 +61,13 @@ def _per_row(losses: Float[Tensor, "row token channel"], weights: Float[Tensor, 
 def complete(policy: Policy, rows: Rows, *, needs: frozenset[Need], couples: Couples, passes: int) -> Rows:
     """Add what losses and credit compare with: the policy's own log-probabilities and values, and the start's.
 
-    Log-probabilities only before several passes; with a single one they are the loss's own.
+    Log-probabilities only before several passes, or if needed; with a single one they are the loss's own.
     """
+    old = passes > 1 or Need.OLD in needs
     if Need.OLD_VALUES in needs:
         found = outputs_of(policy, rows, frozenset({Need.LOGPROBS, Need.VALUES}), couples=couples)
-        rows = replace(rows, old_values=found.values, old_logprobs=found.logprobs if passes > 1 else rows.old_logprobs)
-    elif passes > 1:
+        rows = replace(rows, old_values=found.values, old_logprobs=found.logprobs if old else rows.old_logprobs)
+    elif old:
         rows = replace(rows, old_logprobs=logprobs_of(policy, rows, couples=couples))
     if Need.REFERENCE in needs:
         rows = replace(rows, reference_logprobs=logprobs_of(policy, rows, couples=couples, at=START))

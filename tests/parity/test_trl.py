@@ -1,7 +1,12 @@
 """TRL 1.16 computes advantages, losses and gradients on given completions; ours must be the same numbers."""
 
+import ast
+import inspect
 import itertools
+import math
+import textwrap
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -326,6 +331,60 @@ def test_a_configuration_taken_over_computes_what_trl_computes(
     )
     assert Need.REFERENCE in recipe.needs
     loss = losses(rows).sum()
+    assert_close(loss, theirs, atol=1e-5, rtol=0)
+    assert max(g.abs().max() for g in expected) > 1e-2
+    for ours, trl in zip(torch.autograd.grad(loss, list(model.parameters())), expected):
+        assert_close(ours, trl, atol=1e-5, rtol=0)
+
+
+def trl_correction(trainer, **values) -> torch.Tensor:
+    """Return the importance ratio that TRL's own lines compute; they stand inside a method that samples with vLLM."""
+    source = textwrap.dedent(inspect.getsource(type(trainer)._generate_and_score_completions))
+    blocks = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.If) and any("torch.exp" in ast.unparse(line) for line in node.body)
+    ]
+    [block] = [node for node in blocks if "vllm_importance_sampling_correction" in ast.unparse(node.test)]
+    here = {"self": trainer, "torch": torch, "math": math, "tool_mask": None, **values}
+    exec(compile(ast.Module([block], []), "trl", "exec"), here)
+    return here["vllm_importance_sampling_ratio"]
+
+
+MODES = ["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"]
+
+
+@pytest.mark.parametrize(("low", "high"), [(None, 2.0), (0.5, 1.5), (0.7, None)])
+@pytest.mark.parametrize("mode", MODES)
+def test_the_correction_of_another_engines_samples(trl_says, tmp_path: Path, mode: str, low, high) -> None:
+    rewards = some_rewards(8)
+    said = trl_says(tmp_path, rewards, max_steps=10, loss_type="dapo")
+    trainer, model, generator = said.trainer, said.trainer.model, torch.Generator().manual_seed(11)
+    bounds = {"vllm_importance_sampling_clip_min": low, "vllm_importance_sampling_clip_max": high}
+    for name, value in (bounds | {"use_vllm": True, "vllm_importance_sampling_mode": mode}).items():
+        setattr(trainer, name, value)
+        setattr(trainer.args, name, value)
+    old = said.batch["ref_per_token_logps"]
+    engine = old + 0.4 * torch.randn(old.shape, generator=generator)
+    engine[3, 0] = NAN  # what vLLM could not say
+    mask = said.batch["completion_mask"]
+    ratio = trl_correction(trainer, completion_mask=mask, old_per_token_logps=old, sampling_per_token_logps=engine)
+    batch = said.batch | {"old_per_token_logps": old, "importance_sampling_ratio": ratio}
+    theirs = trainer.compute_loss(model, batch)
+    expected = torch.autograd.grad(theirs, list(model.parameters()))
+
+    recipe = from_trl(trainer.args, reward_names=["first", "second"])
+    assert Need.OLD in recipe.needs
+    rows = Rows(**{**vars(rows_of(batch, rewards)), "old_logprobs": old, "behaviour_logprobs": engine})
+    rows = replace(rows, reference_logprobs=old)
+    correction = recipe.losses["policy"].correction
+    weights = correction(rows)
+    assert_close(weights.expand(mask.shape)[rows.train_mask], ratio.expand(mask.shape)[rows.train_mask])
+    assert (weights != weights.clamp(0.999, 1.001)).any() and ratio.shape == weights.shape
+    credit = credit_of(trl_sum_then_normalize(), rows)
+    outputs = Outputs(logprobs_of(model, rows))
+    per_token = sum(loss(outputs, rows, credit) for loss in recipe.losses.values())
+    loss = (per_token[..., 0] * token_mean(rows, credit)).sum()
     assert_close(loss, theirs, atol=1e-5, rtol=0)
     assert max(g.abs().max() for g in expected) > 1e-2
     for ours, trl in zip(torch.autograd.grad(loss, list(model.parameters())), expected):

@@ -10,11 +10,12 @@ import torch
 
 from moalign.credit import AtAdvantage
 from moalign.errors import ConfigError
-from moalign.losses import KL, k3_ratio, sequence_ratio, token_ratio
+from moalign.losses import KL, k3_ratio, masked, sequence_ratio, token_ratio, truncated
 from moalign.optimizers.steps import AdamW
 from moalign.parts import Linear, bind
 from moalign.recipes import from_trl
 from moalign.recipes._trl import BESIDE, TAKEN
+from moalign.records import Need
 from moalign.rollouts.collect import Sample
 from moalign.training.recipe import Recipe, resolve
 
@@ -116,7 +117,8 @@ def test_several_iterations_are_passes_over_one_batch(config: Any) -> None:
         ("min_p", 0.1),
         ("repetition_penalty", 1.1),
         ("delta", 1.5),
-        ("use_vllm", True),
+        ("vllm_structured_outputs_regex", "a+"),
+        ("vllm_importance_sampling_mode", "token"),
         ("sync_ref_model", True),
         ("top_entropy_quantile", 0.2),
         ("entropy_coef", 0.01),
@@ -145,6 +147,17 @@ def test_everything_refused_is_named_at_once(config: Any) -> None:
 def test_what_only_concerns_logs_and_memory_is_left_aside(config: Any) -> None:
     aside = config(logging_steps=3, save_steps=9, log_completions=True, gradient_checkpointing=False, run_name="x")
     assert from_trl(aside) == from_trl(config())
+
+
+def test_what_vllm_samples_is_corrected_as_asked(config: Any) -> None:
+    assert from_trl(config()).losses["policy"].correction is None
+    ours = from_trl(config(use_vllm=True, vllm_mode="server", vllm_gpu_memory_utilization=0.5))
+    assert ours.losses["policy"].correction == bind(masked, level="sequence", floor=None, cap=3.0)  # TRL's defaults
+    assert Need.OLD in ours.needs and Need.OLD not in from_trl(config()).needs
+    options = {"vllm_importance_sampling_clip_min": 0.5, "vllm_importance_sampling_clip_max": 2.0}
+    ours = from_trl(config(use_vllm=True, vllm_importance_sampling_mode="token_truncate", **options))
+    assert ours.losses["policy"].correction == bind(truncated, level="token", floor=0.5, cap=2.0)
+    assert from_trl(config(use_vllm=True, vllm_importance_sampling_correction=False)) == from_trl(config())
 
 
 def test_bnpo_does_not_accumulate(config: Any) -> None:

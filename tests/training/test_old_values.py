@@ -65,6 +65,13 @@ def test_old_values_are_those_before_the_update(policy: Tabular, rows: Rows, pas
     assert torch.equal(part.old_values, found.old_values[[2, 0]])
 
 
+def test_old_logprobs_are_there_where_a_part_needs_them(policy: Tabular, rows: Rows) -> None:
+    assert completed(policy, rows, 1).old_logprobs is None
+    several = completed(policy, rows, 2).old_logprobs
+    for needs in ([Need.OLD], [Need.OLD, Need.OLD_VALUES]):
+        assert torch.equal(completed(policy, rows, 1, *needs).old_logprobs, several)
+
+
 def test_values_are_read_only_where_a_part_needs_them_and_in_one_pass(policy: Tabular, rows: Rows, monkeypatch) -> None:
     asked: list[frozenset[Need]] = []
     forward = policy.forward

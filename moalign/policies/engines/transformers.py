@@ -1,19 +1,70 @@
 """Sampling with a transformers model in one loop for all members."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from moalign.parts import register
 from moalign.policies.batches import blocks
-from moalign.policies.drawing import draw
+from moalign.policies.drawing import draw, uniforms
 from moalign.policies.scoring import inputs
-from moalign.records import Requests, Samples
+from moalign.records import Requests, Samples, Snapshot, Stream
 
 SHRINK = 7 / 8  # drop finished rows once the rows that must stay are at most this share: dropping copies the cache
+
+
+@register("engine", "transformers", test="tests/policies/test_engines.py::test_the_contract")
+@dataclass(frozen=True)
+class Transformers:
+    """The trainer's own model: nothing is copied, and log-probabilities are those that are trained."""
+
+    exact: ClassVar[bool] = True
+
+    def generate(self, policy: Any, requests: Requests, *, stream: Stream, at: Snapshot | None = None) -> Samples:
+        """Complete the requests in waves of the policy's `sample_rows`, from uniforms drawn for all of them."""
+        numbers = uniforms(requests, policy.members, stream).to(policy.device)
+        tokens = torch.full(numbers.shape, policy.pad_id, device=policy.device)
+        mask, logprobs = torch.zeros_like(tokens, dtype=torch.bool), torch.zeros_like(numbers)
+        finished = torch.zeros(len(numbers), dtype=torch.bool, device=policy.device)
+        for index in _waves(policy, requests):
+            rows = (index[:, None] * requests.n + torch.arange(requests.n, device=policy.device)).flatten()
+            wave = replace(
+                requests,
+                member=requests.member[index],
+                prompt_tokens=requests.prompt_tokens[index],
+                prompt_mask=requests.prompt_mask[index],
+                temperature=requests.temperature[index],
+            )
+            out = generate(
+                policy.model,
+                wave,
+                numbers[rows],
+                acting=lambda members: policy.acting(members, at),
+                pad_id=policy.pad_id,
+                eos_ids=policy.eos_ids,
+            )
+            tokens[rows], mask[rows] = out.tokens, out.completion_mask
+            logprobs[rows], finished[rows] = out.logprobs, out.finished
+        return Samples(tokens, mask, logprobs, finished)
+
+
+def _waves(policy: Any, requests: Requests) -> Iterator[Int[Tensor, "_"]]:
+    """Yield the numbers of requests to complete at once: of all members if they act together, of one if not."""
+    members, request, real = blocks(requests.member)
+    step = len(members) if policy.together else 1
+    many = request.shape[1]
+    size = many if policy.sample_rows is None else max(policy.sample_rows // (step * requests.n), 1)
+    for i in range(0, len(members), step):
+        for j in range(0, many, size):
+            index = request[i : i + step, j : j + size][real[i : i + step, j : j + size]]
+            if len(index):
+                yield index
 
 
 @torch.no_grad()
