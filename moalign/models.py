@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ def load_tokenizer(source: str | Path | PreTrainedTokenizerBase) -> PreTrainedTo
     """
     if isinstance(source, PreTrainedTokenizerBase):
         tokenizer = copy.deepcopy(source)
+    elif not isinstance(source, str | Path):
+        raise ConfigError(f"`processing_class` must be a tokenizer, a directory or a hub id, got {source!r:.80}.")
     else:
         with explained(source, "a tokenizer"):
             tokenizer = AutoTokenizer.from_pretrained(_local(source))
@@ -49,6 +52,13 @@ def load_tokenizer(source: str | Path | PreTrainedTokenizerBase) -> PreTrainedTo
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
     return tokenizer
+
+
+def best_device() -> torch.device:
+    """Return the GPU of this process, of several that a launcher started each its own; the CPU where there is none."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
 
 
 def load_model(source: str | Path, *, dtype: torch.dtype | str | None = None) -> PreTrainedModel:

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from moalign.errors import ConfigError
-from moalign.models import explained, looks_local
+from moalign.models import best_device, explained, looks_local
 from moalign.rewards.texts import is_chat, text_of
 
 
@@ -50,7 +50,7 @@ class Classifier:
         if report["missing_keys"]:  # transformers would fill them with random numbers
             missing = ", ".join(sorted(report["missing_keys"]))
             raise ConfigError(f"`{source}` is not a trained sequence classifier: it has no weights for {missing}.")
-        return cls.of(model.to("cuda" if torch.cuda.is_available() else "cpu"))
+        return cls.of(model.to(best_device()))
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> "Classifier":

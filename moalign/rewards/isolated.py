@@ -1,12 +1,15 @@
 """A reward in a process of its own: it can be killed even when it hangs inside C code that holds Python's lock."""
 
 import multiprocessing
+import os
 import pickle
 import signal
 import traceback
 from collections.abc import Mapping
 from concurrent.futures import Future
 from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
+from types import FrameType
 from typing import Any
 
 from moalign.errors import ConfigError, RewardError
@@ -40,6 +43,7 @@ class InProcess:
         arguments = (theirs, self.pickled, self.timeout + GRACE)
         self.process = context.Process(target=serve, args=arguments, daemon=True, name=f"moalign-{self.name}")
         self.process.start()
+        Finalize(self, self.process.kill, exitpriority=0)  # at exit, Python would ask it by a signal that it ignores
         theirs.close()  # so that reading ends when the process does
         self.ready = False
 
@@ -97,6 +101,15 @@ def serve(connection: Connection, pickled: bytes, limit: float) -> None:
     The timer ends a call that hangs when the parent was killed and cannot do it: its default action needs no Python.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    owner = os.getpid()
+
+    def ignored(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:  # forked by the reward, which must be able to end it
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    for number in (signal.SIGTERM, signal.SIGUSR1):  # schedulers ask every process; the parent finishes its step first
+        signal.signal(number, ignored)
     try:
         fn = resolve(pickle.loads(pickled))
     except BaseException as error:

@@ -1,47 +1,135 @@
 """Check a study before anything is trained: every error at once, and what the run will take."""
 
+import functools
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from moalign.errors import RunError, StudyError
+from moalign.errors import ConfigError, RunError, StudyError
 from moalign.optimizers.simplex import Simplex
-from moalign.records import Need
 from moalign.runs import RunDirectory
-from moalign.study._assemble import lora_config
+from moalign.study._disk import disk_bytes
 from moalign.study._preferences import wished_for
 from moalign.study._problems import MISSING, find_problems
+from moalign.study._sizes import available, fitting, kept, memory, resident
 from moalign.study._suggest import suggested
-from moalign.training.recipe import trained_members
+from moalign.study._work import Work, work_of
 
 if TYPE_CHECKING:
     from moalign.study._study import Study
+    from moalign.study._time import Seconds
+
+LIBRARIES = resident()  # bytes, as this module is loaded
 
 log = logging.getLogger("moalign")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will take."""
+    """What a run will take; worked out when it is asked for, and only `seconds` measures anything.
 
-    steps: int
-    members: int
-    rollouts: int  # completions sampled in training
-    evaluations: int  # completions sampled to value the members
-    model_bytes: int  # parameters of the base in memory
-    memory_bytes: int  # estimate of the peak: base, adapters with optimizer state, cache, one micro-batch
-    disk_bytes: int  # checkpoints, points and logs at the end
+    On a CPU, memory is the process's peak with everything in it, `held` by libraries before a run among it; on a GPU it
+    is what tensors take there. Time leaves out loading, and the rewards' own, which nobody can know.
+    """
+
+    study: "Study"
+    mean_length: float | int | None = None  # tokens of an average completion; None: half of the most
+
+    @functools.cached_property
+    def work(self) -> Work:
+        """The numbers that everything here follows from."""
+        return work_of(self.study, self.mean_length)
+
+    @property
+    def steps(self) -> int:
+        return self.work.steps
+
+    @property
+    def members(self) -> int:
+        """How many are trained."""
+        return self.work.members
+
+    @property
+    def rollouts(self) -> int:
+        """Completions to train on."""
+        return self.work.steps * self.work.members * self.work.rows
+
+    @property
+    def evaluations(self) -> int:
+        """Completions sampled to value what is offered."""
+        return sum(self.work.valued) * self.work.behaviours
+
+    @property
+    def model_bytes(self) -> int:
+        """Parameters of the base in memory, counted, not estimated."""
+        return self.work.parameters * self.work.itemsize
+
+    @property
+    def held(self) -> int:
+        """Bytes that libraries take before a run begins; 0 on a GPU."""
+        return LIBRARIES if self.work.device == "cpu" else 0
+
+    @property
+    def memory_bytes(self) -> int:
+        """The peak."""
+        return memory(self.work, held=self.held)
+
+    @property
+    def disk_bytes(self) -> int:
+        """The most that the run directory holds at once, with room to spare and a report."""
+        return disk_bytes(self.study, member=self.work.member, vocabulary=self.work.vocabulary)
+
+    @property
+    def kept_bytes(self) -> int:
+        """What it holds at the end, without a report."""
+        return kept(self.work)
+
+    @functools.cached_property
+    def available_bytes(self) -> int | None:
+        """Memory that the run could take now; None where the system does not say."""
+        return available()
+
+    @property
+    def members_that_fit(self) -> int | None:
+        """Members that could be trained in that memory, even if every completion takes all its tokens."""
+        return None if self.available_bytes is None else fitting(self.work, self.available_bytes, held=self.held)
+
+    @functools.cached_property
+    def seconds(self) -> "Seconds":
+        """How long the run takes on this machine, which is measured now, in a second or two."""
+        from moalign.study._time import measured, seconds
+
+        return seconds(self.work, measured(self.work))
 
     def __str__(self) -> str:
-        return (
+        from moalign.study._time import threads
+
+        work, took = self.work, self.seconds
+        held = f", {_size(self.held)} of it libraries" if self.held else ""
+        where = "this GPU" if work.device == "cuda" else f"this machine, {threads()} thread{'s' * (threads() > 1)}"
+        lines = [
             f"{self.members} members × {self.steps} steps: {self.rollouts:,} completions to train on, "
-            f"{self.evaluations:,} to value them; about {self.memory_bytes / 2**20:,.0f} MiB of memory "
-            f"({self.model_bytes / 2**20:,.0f} of them the base model) and {self.disk_bytes / 2**20:,.0f} MiB of disk"
-        )
+            f"{self.evaluations:,} to value them",
+            f"  memory  about {_size(self.memory_bytes)}{held}{self._room()}",
+            f"  disk    about {_size(self.kept_bytes)} at the end; {_size(self.disk_bytes)} must be free",
+            f"  time    about {_time(took.total)}: sampling {_time(took.sampling)}, updating {_time(took.updating)}, "
+            f"valuing {_time(took.valuing)}; the rewards' own time comes on top",
+            f"  if an average completion takes {work.mean:.3g} of {work.limit} tokens; layers of this model's shapes "
+            f"were timed on {where}",
+        ]
+        return "\n".join(lines)
+
+    def _room(self) -> str:
+        many, bytes = self.members_that_fit, self.available_bytes
+        if many is None or bytes is None:
+            return ""
+        if many == 0:
+            return f"; not even one member fits in {_size(bytes)}: set `micro_rows` and `sample_rows`, or lower them"
+        return f"; {many} member{'s' * (many > 1)} would fit in {_size(bytes)}, with completions of any length"
 
 
-def check(study: "Study", output_dir: str | Path | None = None) -> Plan:
+def check(study: "Study", output_dir: str | Path | None = None, *, mean_length: float | int | None = None) -> Plan:
     """Return the plan of a study; raise `StudyError` with every problem found, an occupied directory among them."""
     found = find_problems(study)
     taken: RunError | None = None
@@ -56,46 +144,25 @@ def check(study: "Study", output_dir: str | Path | None = None) -> Plan:
         found = [f"{MISSING} {suggested(study)}"]
     if found:
         raise StudyError([*found, *([] if taken is None else [str(taken)])])
+    limit = study.recipe.max_completion_length
+    if mean_length is not None and not 1 <= mean_length <= limit:
+        raise ConfigError(f"`mean_length` must be from 1 to `max_completion_length`, {limit}, got {mean_length!r}.")
     wishes = wished_for(study.objectives, study.recipe)
     if study.members < len(wishes) and isinstance(study.preferences, str | Simplex):
         log.warning("%d members cannot each wish for one of %d objectives", study.members, len(wishes))
-    return plan(study)
+    return Plan(study, mean_length)
 
 
-def plan(study: "Study") -> Plan:
-    """Estimate memory and disk from the model's configuration; nothing is loaded."""
-    recipe, config = study.recipe, _config(study.model)
-    members = trained_members(recipe, study.members)
-    hidden, layers = _size(config, "hidden_size", "n_embd"), _size(config, "num_hidden_layers", "n_layer")
-    vocabulary, inner = _size(config, "vocab_size"), _size(config, "intermediate_size", "n_inner") or 4 * hidden
-    base = 4 * (layers * (4 * hidden * hidden + 3 * hidden * inner) + vocabulary * hidden)
-    lora = lora_config(study.peft_config)
-    rank = 0 if study.peft_config == "full" else 8 if lora is None else lora.r
-    per_layer = rank * (8 * hidden + 3 * (hidden + inner))
-    member = 4 * layers * per_layer if rank else base
-    batch = recipe.prompts_per_step * recipe.num_generations
-    length = recipe.max_completion_length
-    cache = 4 * 2 * layers * hidden * 2 * length * batch * members
-    micro = min(batch, study.micro_rows or batch)
-    activations = 4 * micro * length * (layers * (14 * hidden + 4 * inner) + 3 * vocabulary)
-    values = Need.VALUES in recipe.needs
-    heads = 4 * hidden * len(study.trained()) * members if values else 0
-    return Plan(
-        steps=recipe.steps,
-        members=members,
-        rollouts=recipe.steps * batch * members,
-        evaluations=2 * study.eval_prompts * study.members,
-        model_bytes=base,
-        memory_bytes=base + 4 * member * members + heads + max(cache, activations),
-        disk_bytes=member * (study.members + 3 * members * study.save_total_limit) + 2000 * recipe.steps,
-    )
+def _size(bytes: int) -> str:
+    return f"{bytes / 2**30:,.1f} GiB" if bytes >= 2**30 else f"{bytes / 2**20:,.0f} MiB"
 
 
-def _config(model: Any) -> Any:
-    from transformers import AutoConfig
+def _time(seconds: float) -> str:
+    """Return a duration in the unit that suits it.
 
-    return model.config if hasattr(model, "config") else AutoConfig.from_pretrained(model)
-
-
-def _size(config: Any, *names: str) -> int:
-    return next((int(v) for name in names if (v := getattr(config, name, None)) is not None), 0)
+    >>> [_time(x) for x in (3.2, 200.0, 9000.0)]
+    ['3 s', '3.3 min', '2.5 h']
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1g} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:,.1f} h"

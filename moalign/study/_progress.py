@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from moalign.study._study import Study
 
 log = logging.getLogger("moalign")
+HISTORY = 100  # of the latest records that callbacks find in `state.log_history`
 
 
 class Progress:
@@ -126,6 +127,7 @@ class Events:
         self.handler.on_step_end(self.arguments, self.state, self.control)
         logs = flat(record)
         self.state.log_history.append({**logs, "step": self.state.global_step})
+        del self.state.log_history[:-HISTORY]  # all of it is in metrics.jsonl; a long run must not grow
         self.handler.on_log(self.arguments, self.state, self.control, logs)
 
     def saved(self) -> None:

@@ -11,12 +11,19 @@ from moalign.errors import MoalignError, RunError
 from moalign.fronts import Front
 from moalign.records import Policy, State
 from moalign.runs import RunDirectory, write_json
+from moalign.runs.space import require_room
 from moalign.study._assemble import Assembled, assemble
+from moalign.study._disk import way_out
 from moalign.study._progress import Progress
 from moalign.study._value import value
+from moalign.training.divided import divided
+from moalign.training.gather import gather_state
 from moalign.training.loop import initial_state, train
-from moalign.training.recipe import knobs
-from moalign.training.session import Session, resume_from
+from moalign.training.ranked import session_of
+from moalign.training.ranks import Ranks, together
+from moalign.training.recipe import knobs, trained_members
+from moalign.training.session import resume_from
+from moalign.training.shares import cut, refuse_idle, take_all
 from moalign.training.stopping import Stopping
 
 if TYPE_CHECKING:
@@ -38,25 +45,46 @@ def run(
 ) -> Front:
     """See `Study.run`."""
     directory = RunDirectory(Path(output_dir) if output_dir is not None else Path("runs") / study.name)
-    finished = _finished(study, directory)
-    if finished is not None and resume != "never":
-        return finished
-    study.check(directory.path)
-    with directory, Stopping() as stopping:
-        existed = directory.create(study.spec(), resume=resume)
-        try:
-            made = assemble(study)
-        except MoalignError:
-            if not existed:
-                directory.discard()  # nothing has begun: the mended study may have the place
-            raise
-        with made.scorer, Progress(study, directory, report_to=report_to, callbacks=callbacks, on_step=on_step) as bars:
-            same_data(directory, made.fingerprints)
-            if study.eval_dataset is None:
-                write_json(directory.path / "splits.json", made.splits)
-            stopping.leave()
-            policy, state = _train(study, made, directory, bars, stopping)
-            return value(study, made, policy, state, directory, bars, stopping)
+    with together() as ranks:
+        finished = ranks.first(lambda: _finished(study, directory))
+        if finished is not None and resume != "never":
+            return finished
+        ranks.first(lambda: _check(study, directory))
+        refuse_idle(trained_members(study.recipe, study.members), ranks)
+        if not ranks.leads:
+            report_to, callbacks, on_step = "none", (), _unseen
+        with directory, Stopping() as stopping:
+            existed = ranks.first(lambda: directory.create(study.spec(), resume=resume))
+            try:
+                with stopping.at_once():
+                    made = assemble(study, ranks)
+            except MoalignError:
+                if ranks.leads and not existed:
+                    directory.discard()  # nothing has begun: the mended study may have the place
+                raise
+            with (
+                made.scorer,
+                Progress(study, directory, report_to=report_to, callbacks=callbacks, on_step=on_step) as bars,
+            ):
+                ranks.first(lambda: _begin(study, directory, made))
+                stopping.leave()
+                policy, state = _train(study, made, directory, bars, stopping, ranks)
+                return value(study, made, policy, state, directory, bars, stopping, ranks)
+
+
+def _unseen(record: dict[str, Any]) -> None:
+    """Show nothing: the first process does."""
+
+
+def _check(study: "Study", directory: RunDirectory) -> None:
+    plan = study.check(directory.path)
+    require_room(directory.path, plan.disk_bytes, way_out(study))
+
+
+def _begin(study: "Study", directory: RunDirectory, made: Assembled) -> None:
+    same_data(directory, made.fingerprints)
+    if study.eval_dataset is None:
+        write_json(directory.path / "splits.json", made.splits)
 
 
 def _finished(study: "Study", directory: RunDirectory) -> Front | None:
@@ -94,28 +122,33 @@ def installed() -> dict[str, str]:
 
 
 def _train(
-    study: "Study", made: Assembled, directory: RunDirectory, progress: Progress, stopping: Stopping
+    study: "Study", made: Assembled, directory: RunDirectory, progress: Progress, stopping: Stopping, ranks: Ranks
 ) -> tuple[Policy, State]:
-    recipe, policy = study.recipe, made.policy
-    session = Session(
+    """Train this process's members; return all of them."""
+    recipe, policy = divided(study.recipe, ranks), made.policy
+    session = session_of(
+        ranks,
+        stopping,
         objectives=made.trained,
         setting=made.setting,
         directory=directory,
         save_steps=study.save_steps,
         save_total_limit=study.save_total_limit,
         save_rollouts=study.save_rollouts,
-        stopping=stopping,
         on_step=progress.step,
         on_save=progress.saved,
     )
-    saved = directory.latest_checkpoint()
+    saved = ranks.first(directory.latest_checkpoint)
     if saved is None:
-        state = initial_state(recipe, policy, made.preferences, made.setting, knobs(recipe, len(policy.members)))
+        own = list(ranks.share(len(made.preferences)))
+        numbers = gather_state(knobs(study.recipe, len(made.preferences)), own)
+        state = initial_state(recipe, policy, made.preferences[own], made.setting, numbers)
     else:
-        session.start, state = saved, resume_from(policy, directory.load_state(saved))
-    directory.truncate_metrics(session.start)
+        session.start = session.saved = saved
+        state = resume_from(policy, cut(ranks.first(lambda: directory.load_state(saved)), ranks))
+    ranks.first(lambda: directory.truncate_metrics(session.start))
     progress.training(session.start, recipe.steps)
     policy, state = train(session, recipe, policy, made.train, state)
-    if saved != recipe.steps:
+    if session.saved != recipe.steps:
         session.save(recipe.steps, policy, state)
-    return policy, state
+    return policy, take_all(policy, state, ranks)

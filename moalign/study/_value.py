@@ -1,7 +1,6 @@
 """The end of a run: save what is offered, value it on dev and then on test prompts, write the front."""
 
 import logging
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
 from torch import Tensor
 
 from moalign.errors import RunError
@@ -17,11 +15,13 @@ from moalign.evaluation import Evaluation, evaluate
 from moalign.fronts import Front, build_front
 from moalign.records import Policy, State
 from moalign.runs import RunDirectory
-from moalign.runs.atomic import saying
+from moalign.runs.atomic import whole_directory
 from moalign.study._assemble import Assembled
 from moalign.study._progress import Progress
+from moalign.study._valued import everybodys, share_of_offer
 from moalign.training.gather import gather_state
-from moalign.training.recipe import resolve, trained_members, valued_at
+from moalign.training.ranks import Ranks
+from moalign.training.recipe import resolve, valued_at
 from moalign.training.stopping import Stopping
 
 if TYPE_CHECKING:
@@ -38,44 +38,47 @@ def value(
     directory: RunDirectory,
     progress: Progress,
     stopping: Stopping,
+    ranks: Ranks,
 ) -> Front:
     """Value the offered behaviours on dev, then on test prompts, and build the front."""
     going, stopped = _drop_stopped(policy, state)
     recipe = resolve(study.recipe, 1.0, state["knobs"])
-    shared = trained_members(recipe, study.members) < study.members  # one member stands for all wishes
+    shared = getattr(recipe.offer, "shared", False)  # one member stands for all wishes
     # breeding may have rewritten the members' own
     preferences = made.wishes if shared else state["weighting"].get("preference", made.preferences)[going]
     order = [made.trained.index(objective) for objective in study.trained()]  # people see their own order
     offered, wishes, kinds = recipe.offer(policy, preferences, state)
     paths = {}
     for name in offered.members:
-        paths[name] = _saved(offered, name, directory.point_path(name))
+        paths[name] = directory.point_path(name)
+        if ranks.leads:
+            _saved(offered, name, paths[name])
         stopping.leave()
 
-    def valued(done: int, total: int) -> None:
-        progress.valued(done, total)
-        stopping.leave()
-
+    temperature = valued_at(study.recipe, gather_state(state["knobs"], going))
+    part, warm = share_of_offer(offered, temperature, ranks)
     evaluations: dict[str, Evaluation] = {}
     for which, env in (("dev", made.dev), ("test", made.test)):
         progress.valuing(which)
-        evaluations[which] = evaluate(
-            offered,
-            env,
-            prompts=study.eval_prompts,
-            temperature=valued_at(study.recipe, gather_state(state["knobs"], going)),
-            max_new_tokens=recipe.max_completion_length,
-            seed=study.seed,
-            split=which,
-            on_progress=valued,
-        )
+        with stopping.at_once():
+            found = evaluate(
+                part,
+                env,
+                prompts=study.eval_prompts,
+                temperature=warm,
+                max_new_tokens=recipe.max_completion_length,
+                seed=study.seed,
+                split=which,
+                on_progress=progress.valued,
+            )
+        evaluations[which] = everybodys(found, offered, ranks)
         _some_values(evaluations[which])
     front = build_front(
         evaluations["dev"],
         evaluations["test"],
         objectives=study.objectives,
         preferences=wishes[:, order],
-        weights=_last_weights(study, directory, offered.members),
+        weights=ranks.first(lambda: _last_weights(study, directory, offered.members)),
         kinds=kinds,
         step=recipe.steps,
         seed=study.seed,
@@ -84,11 +87,15 @@ def value(
         prefixes=getattr(offered, "prefixes", None),
     )
     front = replace(front, stopped=stopped)
-    front.save(directory.front_path)
-    facts = {name: value for name, value in directory.status.items() if name != "state"}
-    directory.set_status("finished", **{**facts, "steps": recipe.steps})
+    ranks.first(lambda: _finish(directory, front, recipe.steps))
     progress.valued_all(front)
     return front
+
+
+def _finish(directory: RunDirectory, front: Front, steps: int) -> None:
+    front.save(directory.front_path)
+    facts = {name: value for name, value in directory.status.items() if name != "state"}
+    directory.set_status("finished", **{**facts, "steps": steps})
 
 
 def _some_values(found: Evaluation) -> None:
@@ -109,18 +116,11 @@ def _drop_stopped(policy: Policy, state: State) -> tuple[list[int], tuple[str, .
     return going, stopped
 
 
-def _saved(policy: Policy, name: str, path: Path) -> Path:
+def _saved(policy: Policy, name: str, path: Path) -> None:
     """Save a behaviour; a kill in the middle leaves nothing that looks finished."""
     if not path.exists():
-        partial = path.with_name(f".{path.name}.writing")
-        with saying(path):
-            shutil.rmtree(partial, ignore_errors=True)
-            try:
-                policy.save(name, partial)
-            except SafetensorError as error:  # its I/O errors are not OSErrors
-                raise OSError(str(error)) from error
-            partial.rename(path)
-    return path
+        with whole_directory(path) as partial:
+            policy.save(name, partial)
 
 
 def _last_weights(

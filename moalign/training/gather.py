@@ -32,7 +32,7 @@ def gather_state(state: State, parents: Sequence[int]) -> State:
     >>> gather_state({"weighting": {"mean": torch.tensor([0.1, 0.2])}}, [1, 1, 0])
     {'weighting': {'mean': tensor([0.2000, 0.2000, 0.1000])}}
     """
-    sizes = {path: tuple(tensor.shape[:1]) for path, tensor in _tensors(state)}
+    sizes = {path: tuple(tensor.shape[:1]) for path, tensor in tensors_of(state)}
     for path, size in sizes.items():
         if size != next(iter(sizes.values())) or not size:
             raise ConfigError(
@@ -48,7 +48,9 @@ def _gathered(value: Any, parents: list[int]) -> Any:
     return value[torch.tensor(parents, device=value.device)] if isinstance(value, Tensor) else value
 
 
-def _tensors(value: Any, path: str = "") -> list[tuple[str, Tensor]]:
+def tensors_of(value: Any, path: str = "") -> list[tuple[str, Tensor]]:
+    """Return the tensors of nested dicts, each with its path."""
     if isinstance(value, dict):
-        return [found for key, item in value.items() for found in _tensors(item, f"{path}.{key}" if path else str(key))]
+        below = [(f"{path}.{key}" if path else str(key), item) for key, item in value.items()]
+        return [found for place, item in below for found in tensors_of(item, place)]
     return [(path, value)] if isinstance(value, Tensor) else []

@@ -32,6 +32,7 @@ from moalign.records import Couples, Need, State
 from moalign.rollouts.collect import Sample
 from moalign.training.breed import NoBreeding
 from moalign.training.descent import Descent
+from moalign.training.fitting import misfits
 from moalign.training.offers import Members
 from moalign.weighting import Constant
 
@@ -80,7 +81,9 @@ class Recipe:
 
     def problems(self) -> list[str]:
         """Return why these parts do not fit together, as each of them says in its own `problems(recipe)`."""
-        found: list[str] = []
+        found = misfits(self)
+        if found:  # parts may not be asked before they are parts
+            return found
         for value in (*fields(self).values(), *self.losses.values()):
             asked: Any = getattr(value, "problems", None)
             found += asked(self) if asked is not None else []

@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,8 @@ from moalign.optimizers.hypervolume import hypervolume
 from moalign.records import Credit, Metrics, Policy, Rows, Setting, Signals, Snapshot, State
 from moalign.runs import RunDirectory
 from moalign.training.kept import kept_rollouts
-from moalign.training.stopping import Stopping
+from moalign.training.shown import Shown, shown
+from moalign.training.stopping import STOPPED, Stopping
 
 log = logging.getLogger("moalign")
 
@@ -39,9 +40,10 @@ class Session:
     _began: float = field(default_factory=time.perf_counter)
     _total: int = 0
     _warned: set[str] = field(default_factory=set)
+    saved: int | None = None  # the newest checkpoint: the step that it stands before
 
     def steps(self, total: int) -> Iterator[int]:
-        """Yield the steps that are left; a SIGTERM lets the current one finish and be saved."""
+        """Yield the steps that are left; asked to stop, the current one is finished and saved."""
         self._total = total
         with self.stopping:
             for step in range(self.start, total):
@@ -62,28 +64,33 @@ class Session:
         now: Any,
     ) -> None:
         """Write down what the step showed: rewards in their own sign, weights, the running hypervolume."""
-        self._say_who_stopped(policy, state, signals.step)
+        seen = shown(policy, rows, weights, gain, signals, state, metrics, now)
         if self.directory is not None and self.save_rollouts and self._is_saved(signals.step):
             kept = kept_rollouts(
                 rows, credit, members=policy.members, objectives=self.objectives, groups=self.save_rollouts
             )
-            self.directory.write_rollouts(signals.step, kept)
-        means = state["running"]["means"]
-        entry: dict[str, Any] = {"step": signals.step, "members": list(policy.members)}
-        for k, objective in enumerate(self.objectives):
-            entry[f"rewards/{objective.name}/mean"] = _plain(signals.means[:, k] * objective.sign)
-            entry[f"rewards/{objective.name}/std"] = _plain(signals.stds[:, k])
-            entry[f"weights/{objective.name}"] = _plain(weights[..., k].mean(dim=(1, 2)))
-            entry[f"running/{objective.name}"] = _plain(means[:, k] * objective.sign)
-        entry["gain"] = _plain(gain)
-        entry["active"] = state["update"].get("active", torch.ones(len(policy.members))).int().tolist()
-        entry["completions/mean_length"] = float(rows.completion_mask.sum(dim=1).float().mean())
-        entry["tokens"] = int(rows.completion_mask.sum())
-        entry["learning_rate"] = _plain(torch.as_tensor(now.learning_rate))
-        entry["pareto/hypervolume"] = self.curve(means)
+            seen = replace(seen, kept=kept)
         controller = getattr(now.weighting, "metrics", None)
-        named = controller(state["weighting"], self.setting.names) if controller else {}
-        entry |= {name: _plain(value) for name, value in (metrics | named).items()}
+        self.write(seen, signals.step, controller(state["weighting"], self.setting.names) if controller else {})
+
+    def write(self, seen: Shown, step: int, steering: Metrics) -> None:
+        """Write down what all members showed, and what their controller says."""
+        self._say_who_stopped(seen, step)
+        if self.directory is not None and seen.kept:
+            self.directory.write_rollouts(step, seen.kept)
+        entry: dict[str, Any] = {"step": step, "members": list(seen.members)}
+        for k, objective in enumerate(self.objectives):
+            entry[f"rewards/{objective.name}/mean"] = _plain(seen.means[:, k] * objective.sign)
+            entry[f"rewards/{objective.name}/std"] = _plain(seen.stds[:, k])
+            entry[f"weights/{objective.name}"] = _plain(seen.weights[:, k])
+            entry[f"running/{objective.name}"] = _plain(seen.running[:, k] * objective.sign)
+        entry["gain"] = _plain(seen.gain)
+        entry["active"] = seen.active.tolist()
+        entry["completions/mean_length"] = float(seen.lengths.float().mean())
+        entry["tokens"] = int(seen.lengths.sum())
+        entry["learning_rate"] = _plain(seen.learning_rate)
+        entry["pareto/hypervolume"] = self.curve(seen.running)
+        entry |= {name: _plain(value) for name, value in (seen.metrics | steering).items()}
         entry["seconds"] = round(time.perf_counter() - self._began, 4)
         if self.directory is not None:
             self.directory.append_metrics(entry)
@@ -99,28 +106,40 @@ class Session:
 
     def completed(self, step: int, policy: Policy, state: State) -> None:
         """Save every `save_steps` steps, and when asked to stop; then stop."""
-        if "active" in state["update"] and not bool(state["update"]["active"].any()):
+        if not self.going(state):
             raise TrainingError(f"every member has stopped by step {step}: no loss is finite; lower `learning_rate`.")
         if self.directory is not None and ((step + 1) % self.save_steps == 0 or self.stopping.asked):
             self.save(step + 1, policy, state)
         self.stopping.leave()
+
+    def going(self, state: State) -> bool:
+        """Return whether any member still trains."""
+        return "active" not in state["update"] or bool(state["update"]["active"].any())
 
     def _is_saved(self, step: int) -> bool:
         return (step + 1) % self.save_steps == 0 or step + 1 == self._total
 
     def save(self, step: int, policy: Policy, state: State) -> None:
         """Write a checkpoint that stands before `step`."""
+        self.store(step, {"policy": dict(policy.snapshot().tensors), "state": state, "members": list(policy.members)})
+
+    def store(self, step: int, saved: Mapping[str, Any]) -> None:
+        """Write policy, state and names of all members; end the process as if asked to when the disk has no room."""
         if self.directory is None:
             return
-        saved = {"policy": dict(policy.snapshot().tensors), "state": state, "members": list(policy.members)}
+        lack = self.directory.lacks_room(saved)
+        if lack is not None:
+            log.error("stopped before step %d: %s. Make room, and the same command goes on from step %d.",
+                      step, lack, self.saved or 0)  # fmt: skip
+            raise SystemExit(STOPPED)
         self.directory.save_state(step, saved)
+        self.saved = step
         self.directory.prune(self.save_total_limit)
         if self.on_save is not None:
             self.on_save(step)
 
-    def _say_who_stopped(self, policy: Policy, state: State, step: int) -> None:
-        active = state["update"].get("active")
-        for name, still in zip(policy.members, [] if active is None else active.tolist()):
+    def _say_who_stopped(self, seen: Shown, step: int) -> None:
+        for name, still in zip(seen.members, seen.active.tolist()):
             if not still and name not in self._warned:
                 self._warned.add(name)
                 log.warning(

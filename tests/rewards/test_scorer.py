@@ -1,6 +1,8 @@
 import asyncio
 import logging
 import math
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -270,6 +272,28 @@ def isolated(tmp_path, monkeypatch):
     (tmp_path / "moalign_isolated_rewards.py").write_text(ISOLATED)
     monkeypatch.syspath_prepend(str(tmp_path))
     return "moalign_isolated_rewards"
+
+
+@pytest.mark.slow
+def test_isolated_rewards_are_there_for_the_last_step_when_every_process_is_asked_to_stop(isolated):
+    with Scorer([Objective("a", f"{isolated}:pid", isolate=True)]) as scorer:
+        pid = int(scorer.score(["p"], ["c"]).values[0, 0])
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            os.kill(pid, number)
+        assert scorer.score(["p"], ["c"]).values[0, 0] == pid
+
+
+@pytest.mark.slow
+def test_an_isolated_reward_that_nobody_closed_does_not_keep_python_from_exiting(isolated, tmp_path):
+    code = (
+        f"import sys; sys.path.append({str(tmp_path)!r})\n"
+        "from moalign.objectives import Objective\n"
+        "from moalign.rewards import Scorer\n"
+        f"s = Scorer([Objective('a', '{isolated}:pid', isolate=True)])\n"
+        "print(s.score(['p'], ['c']).valid.tolist())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[[True]]" and done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

@@ -58,6 +58,12 @@ def test_a_front_of_prefixes_of_one_adapter(study: Callable[..., Study], runs: P
         soup(list(points.values())[:2], {"c00": 0.5, "c01": 0.5}, None)
 
 
+def test_one_behaviour_gets_its_own_wish(study: Callable[..., Study], runs: Path) -> None:
+    one = study().replace(members=1, preferences=[{"digits": 0.0, "short": 1.0}])
+    (point,) = every(one.run(runs / "tiny")).values()
+    assert point.preference == {"digits": 0.0, "short": 1.0} and point.prefix == "0,9 "
+
+
 class Stopped(Exception):
     pass
 

@@ -3,9 +3,11 @@
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +16,10 @@ from typing import Any
 import pytest
 import torch
 
-from moalign import Front, RunError, Study, load, recipes
+from moalign import Front, Objective, RunError, Study, load, recipes
 from moalign.runs import RunDirectory, write_json
 from moalign.study import _run
+from moalign.training.stopping import SIGNALS
 
 Make = Callable[..., Study]
 SMALL: dict[str, Any] = {
@@ -146,7 +149,7 @@ def test_points_half_written_are_written_again(tiny_study: Make, runs: Path, mon
 
     def dies(self: Any, member: str, to: Path, **options: Any) -> None:
         if member == "m01":
-            to.mkdir(parents=True)
+            to.mkdir(parents=True, exist_ok=True)
             (to / "adapter_config.json").write_text("{")
             raise KeyboardInterrupt
         save(self, member, to, **options)
@@ -163,22 +166,25 @@ def test_points_half_written_are_written_again(tiny_study: Make, runs: Path, mon
     ]  # fmt: skip
 
 
-# --- SIGTERM ------------------------------------------------------------------------------------------------------
+# --- SIGTERM and SIGUSR1 --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("when", ["step", "dev prompts", "test prompts"])
-def test_asked_to_stop_it_saves_and_goes_on_later(tiny_study: Make, runs: Path, when: str) -> None:
+def test_asked_to_stop_it_saves_and_goes_on_later(
+    tiny_study: Make, runs: Path, when: str, number: signal.Signals
+) -> None:
     make = lambda: tiny_study(recipe=recipes.hypervolume(**SMALL), eval_prompts=10)  # noqa: E731
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
 
     def ask(record: dict[str, Any]) -> None:
         if record.get("step") == 0 if when == "step" else record.get("stage") == when:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
 
     with pytest.raises(SystemExit) as stopped:
         make().run(runs / "stopped", on_step=ask)
     assert stopped.value.code == 75
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == before
     # the step that was running is saved, although a checkpoint was due only after the next one
     assert RunDirectory(runs / "stopped").latest_checkpoint() == (1 if when == "step" else 4)
     with pytest.raises(RunError, match="has no front yet"):
@@ -186,6 +192,44 @@ def test_asked_to_stop_it_saves_and_goes_on_later(tiny_study: Make, runs: Path, 
     make().run(runs / "stopped", resume="must")
     make().run(runs / "whole")
     assert_same_run(runs / "stopped", runs / "whole")
+
+
+def slow_when_valued(completions: list[str], trainer_state: Any, **columns: Any) -> list[float]:
+    if len(completions) == 3 * 10:  # members, prompts: the evaluation
+        time.sleep(30)
+    return [len(text) / 8 for text in completions]
+
+
+@pytest.mark.parametrize("where", ["loading", "an evaluation"])
+def test_where_nothing_is_kept_it_stops_at_once(
+    tiny_study: Make, runs: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def hangs(*given: Any) -> None:
+        time.sleep(30)
+
+    rewards = [Objective("a", slow_when_valued, bounds=(0, 1)), *tiny_study().objectives[:1]]
+    study = tiny_study(objectives=rewards, reference_point={"a": 0.0, "digits": 0.0}, eval_prompts=10)
+    with monkeypatch.context() as patched:
+        if where == "loading":
+            patched.setattr(_run, "assemble", hangs)
+        asked: list[float] = []
+
+        def ask() -> None:
+            asked.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+        def on_step(record: dict[str, Any]) -> None:
+            if record.get("step") == 2:  # the last
+                threading.Timer(1.0, ask).start()
+
+        if where == "loading":
+            threading.Timer(1.0, ask).start()
+        with pytest.raises(SystemExit) as stopped:
+            study.run(runs / "tiny", on_step=on_step)
+    assert stopped.value.code == 75 and time.monotonic() - asked[0] < 15
+    assert RunDirectory(runs / "tiny").latest_checkpoint() == (None if where == "loading" else 3)
+    with RunDirectory(runs / "tiny") as again:
+        assert again.create(study.spec()) is True
 
 
 def test_what_a_collector_keeps_is_taken_up_again(tiny_study: Make, runs: Path) -> None:
@@ -208,22 +252,36 @@ def test_what_a_collector_keeps_is_taken_up_again(tiny_study: Make, runs: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGKILL])
 def test_studies_side_by_side_stop_and_go_on(
-    stoppable: Callable[[str], Path], moalign: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+    stoppable: Callable[[str], Path],
+    moalign: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
 ) -> None:
-    file = stoppable("stopped_pair")
+    file = stoppable(f"stopped_by_{number.name.lower()}")
     folder, slow = file.parent, file.with_name("slow")
     command = [sys.executable, "-m", "moalign", "run", file.name]
     slow.touch()
     process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     metrics = [folder / "runs" / name / "metrics.jsonl" for name in ("tiny", "other")]
-    until = time.monotonic() + 120
+    until = time.monotonic() + 240
     while not any(path.exists() and path.stat().st_size for path in metrics):
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.05)
-    process.terminate()
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 75, errors
+    children = [pid for task in Path(f"/proc/{process.pid}/task").iterdir() for pid in
+                (task / "children").read_text().split()]  # fmt: skip
+    process.send_signal(number)
+    if number == signal.SIGKILL:  # its children notice that nobody listens, and stop by themselves
+        assert process.wait(timeout=120) == -number and children
+        errors = ""
+        while any(runs_still(pid) for pid in children):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        process.communicate(timeout=120)
+    else:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 75, errors
     assert "Traceback" not in errors and "Error" not in errors
     assert not list(folder.glob("runs/*/front.json"))
     begun = [path.parent for path in metrics if path.exists() and path.stat().st_size]
@@ -236,6 +294,25 @@ def test_studies_side_by_side_stop_and_go_on(
         assert [line["step"] for line in lines(folder / "runs" / name)] == list(range(6))
     first, second = (Front.from_json(folder / "runs" / name / "front.json") for name in ("tiny", "other"))
     assert [p.values for p in first] == [p.values for p in second]  # equal but for their name, wherever they stopped
+
+
+def runs_still(pid: str) -> bool:
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and not re.search(r"State:\s*Z", status.read_text())
+
+
+@pytest.mark.slow
+def test_a_command_asked_to_stop_while_it_starts(stoppable: Callable[[str], Path]) -> None:
+    file = stoppable("starting")
+    process = subprocess.Popen([sys.executable, "-m", "moalign", "run", file.name], cwd=file.parent)
+    status = Path(f"/proc/{process.pid}/status")
+    until = time.monotonic() + 120
+    while not int(re.findall(r"SigCgt:\s*(\w+)", status.read_text())[0], 16) >> (signal.SIGUSR1 - 1) & 1:
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.01)
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(timeout=120) == 75
+    assert not (file.parent / "runs").exists()
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------

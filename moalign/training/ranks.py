@@ -1,0 +1,193 @@
+"""The processes of one run, as `torchrun` or `accelerate launch` started them: what each tells the others.
+
+Parameters are sampled and trained where they are; records, points and checkpoints travel, from host memory over gloo.
+Every exchange is answered by all processes: one that fails says so in place of whatever the others wait for.
+"""
+
+import logging
+import os
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+
+from moalign.errors import MoalignError, RunError
+from moalign.models import best_device
+from moalign.training.stopping import Stopping
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(days=1)  # a process that has died is noticed at once; one that is slow may be waited for
+log = logging.getLogger("moalign")
+_entered: list["Ranks"] = []
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What a process says in place of its answer."""
+
+    status: int
+
+
+class Ended(SystemExit):
+    """Another process has failed, and shows why: this one ends with its status and says nothing."""
+
+
+class Lost(RunError):
+    """Another process has gone without a word."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those of one run; alone by default.
+
+    >>> Ranks().all("a"), Ranks(rank=1, size=2).share(3), Ranks().leads
+    (['a'], range(1, 3), True)
+    """
+
+    rank: int = 0
+    size: int = 1
+    group: Any = None  # of `torch.distributed`; None: the default one
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes, and speaks to a person."""
+        return self.rank == 0
+
+    def share(self, count: int) -> range:
+        """Return which of `count` members are this process's own."""
+        return range(self.rank * count // self.size, (self.rank + 1) * count // self.size)
+
+    def all(self, value: T) -> list[T]:
+        """Return what every process says, in their order."""
+        if self.size == 1:
+            return [value]
+        found = self._exchanged(value)
+        failed = [said.status for said in found if isinstance(said, Failed)]
+        if failed:
+            raise Ended(failed[0])
+        return found
+
+    def first(self, work: Callable[[], T]) -> T:
+        """Do `work` in the first process alone, and return its result in all of them."""
+        result = work() if self.leads else None
+        if self.size == 1:
+            return cast(T, result)
+        found = [pickle.dumps(result)]
+        self.all(None)  # nobody has failed, and in what follows nobody can
+        with _noticing():
+            dist.broadcast_object_list(found, src=0, group=self.group)
+        return pickle.loads(found[0])
+
+    def to_first(self, value: T) -> list[T] | None:
+        """Return what every process says to the first process, and None to the others."""
+        if self.size == 1:
+            return [value]
+        said = pickle.dumps(value)
+        self.all(None)
+        found: list[Any] | None = [None] * self.size if self.leads else None
+        with _noticing():
+            dist.gather_object(said, found, dst=0, group=self.group)
+        return None if found is None else [pickle.loads(one) for one in found]
+
+    def say_failed(self, status: int) -> bool:
+        """Tell the others, and return whether it is for this process to show why."""
+        if self.size == 1:
+            return True
+        found = self._exchanged(Failed(status))
+        return all(not isinstance(said, Failed) for said in found[: self.rank])
+
+    def _exchanged(self, value: Any) -> list[Any]:
+        found: list[Any] = [None] * self.size
+        with _noticing():
+            dist.all_gather_object(found, value, group=self.group)
+        return found
+
+
+ALONE = Ranks()
+
+
+class Agreed(Stopping):
+    """A request to stop that has reached one process, taken up by all after the same step."""
+
+    def __init__(self, ranks: Ranks, heard: Stopping):
+        super().__init__()
+        self.ranks, self.heard = ranks, heard
+
+    def agree(self) -> None:
+        """Ask everybody; all get the same answer."""
+        self.asked = any(self.ranks.all(self.heard.asked))
+
+    def __enter__(self) -> "Agreed":
+        self.heard.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.heard.__exit__(*error)
+
+
+@contextmanager
+def together() -> Iterator[Ranks]:
+    """Enter the processes of this run; they leave together. Inside itself, the same ones.
+
+    Whatever one of them raises is raised there, by the first of several; the others end with its exit status.
+    """
+    if _entered:
+        yield _entered[0]
+        return
+    ranks, level = _started(), log.level
+    if not ranks.leads:
+        log.setLevel(logging.CRITICAL)  # one process warns for all
+    _entered.append(ranks)
+    try:
+        yield ranks
+        with suppress(Lost):  # there is nothing left to do
+            ranks.all(None)
+    except (Ended, Lost):
+        raise
+    except (Exception, SystemExit) as error:
+        status = status_of(error)
+        if ranks.say_failed(status):
+            raise
+        raise Ended(status) from None
+    finally:
+        _entered.clear()
+        log.setLevel(level)
+
+
+def status_of(error: BaseException) -> int:
+    """Return the exit status that an error ends the command line with."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    return getattr(error, "exit_code", 2 if isinstance(error, MoalignError) else 1)
+
+
+def launched() -> int:
+    """Return how many processes a launcher has started for this run."""
+    told = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
+    return int(os.environ["WORLD_SIZE"]) if told else 1
+
+
+def _started() -> Ranks:
+    if launched() == 1:
+        return Ranks()
+    if torch.cuda.is_available():
+        torch.cuda.set_device(best_device())  # for rewards of the study's own that say "cuda"
+    if dist.is_initialized() and dist.get_backend() != "gloo":  # by an Accelerator of the study's own
+        return Ranks(dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo", timeout=PATIENCE))
+    if not dist.is_initialized():
+        dist.init_process_group("gloo", timeout=PATIENCE)
+    return Ranks(dist.get_rank(), dist.get_world_size())
+
+
+@contextmanager
+def _noticing() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # gloo's own, whatever broke
+        raise Lost("another process of this run is gone; the same command goes on from the last checkpoint.") from error
