@@ -128,9 +128,10 @@ def trl_curve(config: Any) -> list[float]:
         return arithmetic.brevity(completions, completion_ids, answer)
 
     config.logging_strategy, config.logging_steps = "steps", 1
+    rewards: list[Any] = [arithmetic.accuracy, brevity, arithmetic.clarity]
     trainer = GRPOTrainer(
         model=str(MODEL),
-        reward_funcs=[arithmetic.accuracy, brevity, arithmetic.clarity],
+        reward_funcs=rewards,
         args=config,
         train_dataset=Dataset.from_list(arithmetic.prompts("train")),
         processing_class=AutoTokenizer.from_pretrained(MODEL, padding_side="left"),

@@ -16,7 +16,7 @@ PROMPTS, GENERATIONS, LENGTH = 16, 8, 32
 LETTERS = "abcdefghijklmnop"  # prompts; the rest of a vocabulary are numbered tokens
 
 
-def write_model(directory: Path, vocabulary: int) -> Path:
+def write_model(directory: Path, vocabulary: int, *, hidden: int = HIDDEN, layers: int = LAYERS) -> Path:
     """Write an untrained model; it ends a completion about once in `vocabulary` tokens, each token being as likely."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -30,9 +30,9 @@ def write_model(directory: Path, vocabulary: int) -> Path:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=vocabulary,
-        hidden_size=HIDDEN,
-        intermediate_size=INNER,
-        num_hidden_layers=LAYERS,
+        hidden_size=hidden,
+        intermediate_size=hidden * INNER // HIDDEN,
+        num_hidden_layers=layers,
         num_attention_heads=HEADS,
         max_position_embeddings=128,
         tie_word_embeddings=True,
@@ -107,11 +107,12 @@ def trl_trainer(model: Path, config: Any, **options: Any) -> Any:
     from transformers import AutoTokenizer
     from trl.trainer.grpo_trainer import GRPOTrainer
 
+    rewards: list[Any] = [early, varied, brief_for_trl]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return GRPOTrainer(
             model=str(model),
-            reward_funcs=[early, varied, brief_for_trl],
+            reward_funcs=rewards,
             args=config,
             train_dataset=Dataset.from_list(prompts(4096)),
             processing_class=AutoTokenizer.from_pretrained(model, padding_side="left"),

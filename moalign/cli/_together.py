@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from moalign.cli._asked import ASKED, when_asked
 from moalign.errors import RunError
 
 if TYPE_CHECKING:
     from moalign.study import Study
 
-INTERRUPTED, ASKED = 130, 75  # exit statuses: by Ctrl-C, by SIGTERM
+INTERRUPTED = 130  # exit status after Ctrl-C
 
 
 @contextmanager
@@ -45,7 +46,11 @@ def run_here(study: "Study", out: Path, *, resume: str, report_to: Sequence[str]
 
 def _print_event(record: dict[str, Any]) -> None:
     names = ("step", "pareto/hypervolume", "stage", "done", "total")
-    print(json.dumps({name: record[name] for name in names if name in record}), flush=True)
+    try:
+        print(json.dumps({name: record[name] for name in names if name in record}), flush=True)
+    except BrokenPipeError:  # the command that started this process was killed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        signal.raise_signal(signal.SIGTERM)
 
 
 def run_together(
@@ -64,21 +69,17 @@ def run_together(
     options = ["--out", str(out), "--resume", resume, "--events"]
     options += [f"--set={setting}" for setting in settings] + [f"--report-to={name}" for name in report_to]
     children = Children(file, options, jobs or max(1, min(len(studies), os.cpu_count() or 1)))
-    before = signal.signal(signal.SIGTERM, children.stop)
-    try:
-        with progress_bars() as bar:
-            threads = [threading.Thread(target=children.run, args=(study, bar)) for study in studies]
-            for thread in threads:
-                thread.start()
-            try:
-                _join(threads)
-            except KeyboardInterrupt:
-                children.stop()
-                _join(threads)
-                raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    if children.stopping.is_set():
+    with when_asked(children.stop), progress_bars() as bar:
+        threads = [threading.Thread(target=children.run, args=(study, bar)) for study in studies]
+        for thread in threads:
+            thread.start()
+        try:
+            _join(threads)
+        except KeyboardInterrupt:
+            children.stop()
+            _join(threads)
+            raise
+    if children.stopping.is_set() or (children.stopped and not children.failures):
         typer.echo("stopped; the same command continues.", err=True)
         raise typer.Exit(ASKED)
     if children.failures:
@@ -93,6 +94,7 @@ class Children:
         self.slots = threading.Semaphore(jobs)
         self.running: list[subprocess.Popen[str]] = []
         self.failures: list[str] = []
+        self.stopped: list[str] = []  # names of those that were asked to stop, or found no room on the disk
         self.stopping = threading.Event()
 
     def run(self, study: "Study", bar: Any) -> None:
@@ -108,7 +110,9 @@ class Children:
                 for line in process.stdout or ():
                     _show(bar, task, study, line)
                 listener.join()
-            if process.returncode != 0:
+            if process.returncode == ASKED:
+                self.stopped.append(study.name)
+            elif process.returncode != 0:
                 status = process.returncode
                 self.failures.append(f"`{study.name}` ended with exit status {status}; what it said is above.")
 
@@ -126,7 +130,7 @@ class Children:
             process.terminate()
         return process
 
-    def stop(self, *_: object) -> None:
+    def stop(self) -> None:
         """Ask all of them to save a checkpoint and stop."""
         self.stopping.set()
         for process in self.running:

@@ -33,26 +33,34 @@ def run(
     """Train every Study of a file to a front of models; the first is the main one, the others its baselines.
 
     Prints each front and writes report.html into the main study's run directory. Run again to continue after a stop.
+
+    `torchrun --nproc-per-node 4 -m moalign run STUDY.py` divides the members among four GPUs.
     """
-    from moalign.cli._quiet import quiet
-    from moalign.cli._studies import check_all, select_studies
-    from moalign.cli._together import continuable, run_here, run_together
+    from moalign.cli._asked import leave, when_asked
 
-    if resume not in ("auto", "must", "never"):
-        raise typer.BadParameter(f"must be auto, must or never, got {resume!r}.", param_hint="--resume")
-    quiet()
-    studies = select_studies(study, only=only, settings=set)
-    with continuable():
-        if len(studies) == 1:
-            run_here(studies[0], out, resume=resume, report_to=report_to, events=events)
-        else:
-            check_all(studies, out)
-            run_together(study, studies, out, settings=set, resume=resume, report_to=report_to, jobs=jobs)
-    if events:
-        return
-    from moalign.cli._results import show_results
+    with when_asked(leave):  # before anything heavy is imported
+        from moalign.cli._quiet import quiet
+        from moalign.cli._studies import check_all, select_studies
+        from moalign.cli._together import continuable, run_here, run_together
+        from moalign.training.ranks import together
 
-    show_results(out, [found.name for found in studies])
+        quiet()
+        with continuable(), together() as ranks:
+            if resume not in ("auto", "must", "never"):
+                raise typer.BadParameter(f"must be auto, must or never, got {resume!r}.", param_hint="--resume")
+            studies = select_studies(study, only=only, settings=set)
+            if len(studies) > 1:
+                ranks.first(lambda: check_all(studies, out))
+            if len(studies) > 1 and ranks.size == 1:
+                run_together(study, studies, out, settings=set, resume=resume, report_to=report_to, jobs=jobs)
+            else:
+                for found in studies:  # one after the other: every process has a part in each
+                    run_here(found, out, resume=resume, report_to=report_to, events=events)
+            if events or not ranks.leads:
+                return
+            from moalign.cli._results import show_results
+
+            show_results(out, [found.name for found in studies])
 
 
 def register(app: typer.Typer) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from moalign.errors import ConfigError, RunError
+from moalign.runs.atomic import AGAIN, whole_directory
 
 ADAPTER = "adapter_config.json"
 CONDITION = "condition.json"  # see `moalign.policies.conditioned`
@@ -31,25 +32,26 @@ def load_model(path: Path) -> tuple[Any, Any]:
 
 
 def export_model(path: Path, directory: Path, *, merge: bool) -> Path:
-    """Copy an adapter or a model with its tokenizer, or merge an adapter into its base."""
-    if directory.exists() and any(directory.iterdir()):
-        raise ConfigError(f"`directory` {str(directory)!r} is not empty; export to a new one.")
+    """Copy an adapter or a model with its tokenizer, or merge an adapter into its base; whole, or not at all."""
+    if directory.exists() and (any(directory.iterdir()) or directory.samefile(Path.cwd())):
+        raise ConfigError(f"`directory` {str(directory)!r} is not empty, or where you are; export to a new one.")
     base = _base(path)
-    if base is None or not merge:
-        shutil.copytree(path, directory, dirs_exist_ok=True)
-        if base is not None and Path(base).exists():  # a relative path would be looked for where the user stands
-            config = json.loads((path / ADAPTER).read_text(encoding="utf-8"))
-            config["base_model_name_or_path"] = str(Path(base).resolve())
-            (directory / ADAPTER).write_text(json.dumps(config, indent=2), encoding="utf-8")
-        _tokenizer(path, base or path).save_pretrained(directory)
-    else:
-        model, tokenizer = load_model(path)
-        model.merge_and_unload().save_pretrained(directory)
-        tokenizer.save_pretrained(directory)
-        if (path / CONDITION).exists():
-            shutil.copyfile(path / CONDITION, directory / CONDITION)
-    for file in directory.iterdir():  # safetensors writes for its owner alone; who serves the model is another user
-        file.chmod(0o644)
+    merged = base is not None and merge
+    model, tokenizer = load_model(path) if merged else (None, _tokenizer(path, base or path))
+    with whole_directory(directory, rest=AGAIN) as partial:
+        if model is not None:
+            model.merge_and_unload().save_pretrained(partial)
+            if (path / CONDITION).exists():
+                shutil.copyfile(path / CONDITION, partial / CONDITION)
+        else:
+            shutil.copytree(path, partial, dirs_exist_ok=True)
+            if base is not None and Path(base).exists():  # a relative path would be looked for where the user stands
+                config = json.loads((path / ADAPTER).read_text(encoding="utf-8"))
+                config["base_model_name_or_path"] = str(Path(base).resolve())
+                (partial / ADAPTER).write_text(json.dumps(config, indent=2), encoding="utf-8")
+        tokenizer.save_pretrained(partial)
+        for file in partial.iterdir():  # safetensors writes for its owner alone; who serves it is another user
+            file.chmod(0o644)
     return directory
 
 

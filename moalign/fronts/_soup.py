@@ -7,6 +7,7 @@ from pathlib import Path
 from moalign.errors import ConfigError
 from moalign.fronts._files import ADAPTER
 from moalign.fronts._point import Point
+from moalign.runs.atomic import AGAIN, whole_directory
 
 
 def soup(points: Sequence[Point], shares: Mapping[str, float | int], to: Path | None) -> Point:
@@ -28,10 +29,13 @@ def soup(points: Sequence[Point], shares: Mapping[str, float | int], to: Path | 
     if told:
         raise ConfigError(f"{', '.join(told)} are one adapter behind different prefixes; there is nothing to mix.")
     name = "+".join(f"{share:g}{id}" for id, share in shares.items())
-    to = to or next(iter(paths)).parent / f"soup-{name}"
-    mix_adapters(paths, to)
+    if to is not None and to.exists() and any(to.iterdir()):
+        raise ConfigError(f"`to` {str(to)!r} is not empty; write the soup to a new directory.")
+    own = next(iter(paths)).parent / f"soup-{name}"
+    with whole_directory(to or own, replace=to is None, rest=AGAIN) as partial:
+        mix_adapters(paths, partial)
     unknown = dict.fromkeys(next(iter(by_id.values())).values, math.nan)
     wish = {
         name: math.fsum(share * by_id[id].preference.get(name, 0.0) for id, share in shares.items()) for name in unknown
     }
-    return Point(id=name, values=unknown, stderr=unknown, preference=wish, kind="soup", path=to)
+    return Point(id=name, values=unknown, stderr=unknown, preference=wish, kind="soup", path=to or own)

@@ -4,27 +4,32 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from moalign.errors import RunError
 
 WRITING = ".writing"  # ends the name of a file that is not whole yet
+RESUME = (
+    "The file is as it was before, and so is the last checkpoint: make room (or fix the permissions) and run again to "
+    "resume from it."
+)
+AGAIN = "Nothing of it is there: make room (or fix the permissions) and try again."
 
 
 @contextlib.contextmanager
-def saying(path: Path) -> Iterator[None]:
+def saying(path: Path, rest: str = RESUME) -> Iterator[None]:
     """Turn a failure to write `path` into a `RunError` that says what is lost and what is not."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise RunError(
-            f"cannot write `{path}`: {reason}. The file is as it was before, and so is the last checkpoint: "
-            "make room (or fix the permissions) and run again to resume from it."
-        ) from error
+        raise RunError(f"cannot write `{path}`: {reason}. {rest}") from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -42,11 +47,41 @@ def write_bytes(path: Path, data: bytes) -> None:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-        sync_directory(path.parent)
+        sync(path.parent)
 
 
-def sync_directory(path: Path) -> None:
-    """Make renames inside a directory survive a power cut."""
+@contextlib.contextmanager
+def whole_directory(path: Path, *, replace: bool = False, rest: str = RESUME) -> Iterator[Path]:
+    """Give a directory to fill, which becomes `path` when all went well; an error or a kill leaves nothing there.
+
+    Only with `replace` may `path` hold something, which then goes. What a kill leaves is called ``.<name>.writing``
+    and stands beside it; the next try clears it away.
+    """
+    path = path.absolute()
+    partial, aside = (path.with_name(f".{path.name}{end}{WRITING}") for end in ("", ".old"))
+    with saying(path, rest):
+        for left in (partial, aside):
+            shutil.rmtree(left, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            try:
+                yield partial
+            except SafetensorError as error:  # its I/O errors are not OSErrors
+                raise OSError(str(error)) from error
+            for written in [*partial.rglob("*"), partial]:
+                sync(written)
+            if replace and path.exists():
+                os.replace(path, aside)
+            os.replace(partial, path)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+        sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Make a file's bytes, or renames inside a directory, survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -6,19 +6,15 @@ SHA-256 of both. It appears under its name only when it is complete.
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from moalign.errors import ConfigError, RunError
-from moalign.runs.atomic import saying, sync_directory
+from moalign.runs.atomic import whole_directory
 
 TENSORS, VALUES, MANIFEST = "tensors.safetensors", "values.json", "manifest.json"
 
@@ -59,28 +55,25 @@ def write_state(directory: Path, step: int, state: Mapping[str, Any]) -> Path:
     tensors = _storable({path: leaf for path, leaf in leaves.items() if isinstance(leaf, Tensor)})
     values = {path: _encode(leaf, path) for path, leaf in leaves.items() if not isinstance(leaf, Tensor)}
     target = directory / _name(step)
-    with saying(target):
-        directory.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=directory, prefix=".writing-"))
-        try:
-            try:
-                safetensors.torch.save_file(tensors, temporary / TENSORS)
-            except SafetensorError as error:  # its I/O errors are not OSErrors
-                raise OSError(str(error)) from error
-            (temporary / VALUES).write_text(json.dumps(values), encoding="utf-8")
-            sums = {name: _sha256(temporary / name) for name in (TENSORS, VALUES)}
-            (temporary / MANIFEST).write_text(json.dumps({"step": step, "sha256": sums}), encoding="utf-8")
-            for file in (TENSORS, VALUES, MANIFEST):
-                sync_directory(temporary / file)  # fsync works on any open descriptor
-            temporary.chmod(0o755)
-            if target.exists():  # of an earlier, interrupted pass over the same steps
-                shutil.rmtree(target)
-            os.replace(temporary, target)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        sync_directory(directory)
+    with whole_directory(target, replace=True) as partial:  # of an earlier pass over the same steps
+        safetensors.torch.save_file(tensors, partial / TENSORS)
+        (partial / VALUES).write_text(json.dumps(values), encoding="utf-8")
+        sums = {name: _sha256(partial / name) for name in (TENSORS, VALUES)}
+        (partial / MANIFEST).write_text(json.dumps({"step": step, "sha256": sums}), encoding="utf-8")
     return target
+
+
+def state_bytes(state: Mapping[str, Any]) -> int:
+    """Return about how much room a checkpoint of `state` takes on disk.
+
+    >>> import torch
+    >>> state_bytes({"x": torch.zeros(1000), "members": ["m00"]})
+    12407
+    """
+    leaves = flatten(state)
+    sizes = [leaf.nbytes if isinstance(leaf, Tensor) else len(json.dumps(_encode(leaf, path)))
+             for path, leaf in leaves.items()]  # fmt: skip
+    return sum(sizes) + sum(map(len, leaves)) + 100 * len(leaves) + 8192  # headers, and the ends of three files
 
 
 def read_state(directory: Path, step: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from moalign.errors import ConfigError, RunError
 from moalign.parts import differences
 from moalign.runs.atomic import WRITING, plain, read_json, saying, write_bytes, write_json
-from moalign.runs.checkpoints import check_state, read_state, steps_saved, write_state
+from moalign.runs.checkpoints import check_state, read_state, state_bytes, steps_saved, write_state
+from moalign.runs.space import free_bytes, mib
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -23,6 +25,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 CODE = re.compile(r"^\S+\.sha256: ")  # a difference in a function's source, of the same name
 SHOWN = 12  # differences listed before "and N more"
+_LOCKED: "weakref.WeakSet[RunDirectory]" = weakref.WeakSet()  # held by this process
+
+
+def _let_go() -> None:
+    """A forked process (a reward's worker) must not hold a run that it does not write after its parent has died."""
+    for directory in list(_LOCKED):
+        directory.close()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 class RunDirectory:
@@ -72,6 +84,7 @@ class RunDirectory:
         with saying(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             self._take_lock()
+        exists = self.spec_path.exists()  # it may have been made since by a process that has ended
         new = json.loads(json.dumps(plain(spec)))
         if not exists:
             write_json(self.spec_path, new)
@@ -81,10 +94,9 @@ class RunDirectory:
         except RunError:
             self.close()
             raise
-        for left in list(self.checkpoints.glob(".writing-*")):  # a kill while saving leaves these
-            shutil.rmtree(left, ignore_errors=True)
-        for left in [*self.path.glob(f".*{WRITING}"), *self.path.glob(f"rollouts/.*{WRITING}")]:
-            left.unlink()
+        for left in [path for name in (".", "checkpoints", "points", "rollouts")
+                     for path in (self.path / name).glob(f".*{WRITING}")]:  # fmt: skip
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
         return True
 
     def refuse_other(self, spec: Mapping[str, Any]) -> None:
@@ -123,12 +135,14 @@ class RunDirectory:
         os.ftruncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)
         self._lock = lock
+        _LOCKED.add(self)
 
     def close(self) -> None:
         """Let go of the lock."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+            _LOCKED.discard(self)
 
     def __enter__(self) -> "RunDirectory":
         return self
@@ -163,17 +177,24 @@ class RunDirectory:
                 with self.metrics_path.open("ab") as file:
                     file.write(line.encode())
             except OSError:
-                os.truncate(self.metrics_path, size)  # half a line helps nobody
+                if self.metrics_path.exists():
+                    os.truncate(self.metrics_path, size)  # half a line helps nobody
                 raise
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Return the metrics, one dict per line; a last line cut off by a kill is left out."""
         if not self.metrics_path.exists():
             return []
-        *lines, rest = self.metrics_path.read_text(encoding="utf-8").split("\n")
+        *lines, rest = self.metrics_path.read_bytes().split(b"\n")
         if rest:
             log.warning("the last line of %s is incomplete and is left out", self.metrics_path)
-        return [json.loads(line) for line in lines]
+        return [self._parsed(line, number) for number, line in enumerate(lines, start=1)]
+
+    def _parsed(self, line: bytes, number: int) -> dict[str, Any]:
+        try:
+            return json.loads(line)
+        except ValueError as error:  # of UTF-8, too
+            raise RunError(f"line {number} of `{self.metrics_path}` is damaged; delete it to go on.") from error
 
     def truncate_metrics(self, step: int) -> None:
         """Drop the lines of `step` and later: they will be written again."""
@@ -207,13 +228,21 @@ class RunDirectory:
         """Save everything that the run needs to go on at `step`: a nested dict of tensors and plain values."""
         return write_state(self.checkpoints, step, state)
 
+    def lacks_room(self, state: Mapping[str, Any]) -> str | None:
+        """Return in words that a checkpoint of `state` does not fit on the disk any more, or None when it does."""
+        size, free = state_bytes(state), free_bytes(self.checkpoints)
+        return f"a checkpoint takes {mib(size)} and the disk has {mib(free)} free" if size > free else None
+
     def latest_checkpoint(self) -> int | None:
         """Return the step of the newest good checkpoint, saying which newer ones are damaged; None without any."""
-        for step in steps_saved(self.checkpoints):
+        steps = steps_saved(self.checkpoints)
+        for step in steps:
             damage = check_state(self.checkpoints, step)
             if damage is None:
                 return step
             log.warning("skipping the damaged checkpoint of step %d in %s: %s", step, self.path, damage)
+        if steps:
+            log.warning("no checkpoint in %s is good: training starts from its beginning", self.path)
         return None
 
     def load_state(self, step: int) -> dict[str, Any]:
@@ -229,4 +258,5 @@ class RunDirectory:
             if good < keep and check_state(self.checkpoints, step) is None:
                 good += 1
             else:
-                shutil.rmtree(self.checkpoints / f"step-{step:06d}")
+                with saying(self.checkpoints):
+                    shutil.rmtree(self.checkpoints / f"step-{step:06d}")

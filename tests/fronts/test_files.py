@@ -95,6 +95,32 @@ def test_compare(adapter_path, model_path):
     assert frame.loc["1+1=", "y"] == points[1].generate(PROMPTS[:1], max_new_tokens=3, temperature=0.0)[0]
 
 
+@pytest.mark.parametrize("merge", [False, True])
+def test_an_export_that_is_cut_off_leaves_nothing(adapter_path, tmp_path, monkeypatch, merge):
+    from transformers import PreTrainedTokenizerBase
+
+    def dies(self, to, *args, **options):
+        assert os.listdir(to)  # the weights are written
+        raise failure
+
+    out = tmp_path / "out"
+    monkeypatch.setattr(PreTrainedTokenizerBase, "save_pretrained", dies)
+    failure: BaseException = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        point(adapter_path).export(out, merge=merge)
+    failure = OSError(28, "No space left on device")
+    with pytest.raises(RunError, match=r"cannot write `.*out`: No space left on device. Nothing of it is there"):
+        point(adapter_path).export(out, merge=merge)
+    assert os.listdir(tmp_path) == []
+    monkeypatch.undo()
+    (tmp_path / ".out.writing").mkdir()  # as a kill leaves it
+    assert point(adapter_path).export(out, merge=merge) == out
+    assert os.listdir(tmp_path) == ["out"]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="or where you are"):
+        point(adapter_path).export(".")
+
+
 def test_what_is_not_there(adapter_path, tmp_path):
     with pytest.raises(RunError, match="has no files"):
         point(None).load()

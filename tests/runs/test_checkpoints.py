@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 
@@ -10,6 +11,9 @@ import torch
 
 from moalign.errors import ConfigError, RunError
 from moalign.runs import RunDirectory
+from moalign.runs.atomic import whole_directory
+from moalign.runs.checkpoints import state_bytes
+from moalign.runs.space import used_bytes
 
 
 def state() -> dict:
@@ -88,6 +92,49 @@ def test_damage_is_skipped_and_said(tmp_path, caplog, file, damage):
     assert os.listdir(run.checkpoints) == ["step-000010"]
 
 
+def test_when_none_is_good_it_is_said_that_training_starts_again(tmp_path, caplog):
+    run = RunDirectory(tmp_path)
+    run.save_state(10, state())
+    (run.checkpoints / "step-000010" / "values.json").unlink()
+    with caplog.at_level(logging.WARNING):
+        assert run.latest_checkpoint() is None
+    assert "no checkpoint" in caplog.text and "training starts from its beginning" in caplog.text
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_directory_appears_whole_or_not_at_all(tmp_path, replace):
+    path = tmp_path / "folder" / "out"
+    with pytest.raises(KeyboardInterrupt), whole_directory(path) as partial:
+        (partial / "config.json").write_text("{}")
+        raise KeyboardInterrupt
+    assert os.listdir(path.parent) == []
+    with whole_directory(path) as partial:
+        (partial / "config.json").write_text("{}")
+        assert not path.exists()
+    if replace:
+        with whole_directory(path, replace=True) as partial:
+            (partial / "other").write_text("")
+        assert os.listdir(path) == ["other"]
+    else:
+        with pytest.raises(RunError, match="Directory not empty"), whole_directory(path) as partial:
+            (partial / "other").write_text("")
+        assert os.listdir(path) == ["config.json"]  # what was there is never lost
+    assert os.listdir(path.parent) == ["out"]
+
+
+@pytest.mark.parametrize("short", [0, 1])
+def test_room_is_compared_with_what_a_checkpoint_takes(tmp_path, monkeypatch, short):
+    run = RunDirectory(tmp_path)
+    saved = {"x": torch.zeros(100_000), "names": ["m00"], "empty": {}}
+    path = run.save_state(1, saved)
+    size = used_bytes(path)
+    assert size <= state_bytes(saved) <= size + 10_000  # an estimate from above
+    usage = shutil.disk_usage(tmp_path)._replace(free=state_bytes(saved) - short)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    lack = run.lacks_room(saved)
+    assert lack == (None if not short else "a checkpoint takes 0.4 MiB and the disk has 0.4 MiB free")
+
+
 def test_prune(tmp_path):
     run = RunDirectory(tmp_path)
     for step in (1, 2, 3, 10):
@@ -102,7 +149,7 @@ def test_what_a_kill_leaves_is_not_a_checkpoint_and_is_cleared(tmp_path):
     with RunDirectory(tmp_path) as run:
         run.create({})
         run.save_state(1, {"x": 1})
-        (run.checkpoints / ".writing-abc").mkdir()
+        (run.checkpoints / ".step-000002.writing").mkdir()
         assert run.latest_checkpoint() == 1
     with RunDirectory(tmp_path) as run:
         run.create({})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -75,6 +76,51 @@ def test_a_second_process_is_refused_until_the_first_ends(tmp_path):
         assert run.create(SPEC) is True
 
 
+FORKS = """
+import os, signal, sys, time
+from moalign.runs import RunDirectory
+run = RunDirectory(sys.argv[1])
+run.create({})
+if os.fork() == 0:
+    os.close(1), os.close(2)
+    time.sleep(60)
+    os._exit(0)
+print(os.getpid(), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_dead_process_holds_no_run_though_its_forked_worker_lives(tmp_path):
+    command = [sys.executable, "-c", FORKS, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as owner:
+        output, _ = owner.communicate(timeout=120)
+        try:
+            assert (tmp_path / "lock").read_text() == output.strip()  # stale
+            with RunDirectory(tmp_path) as run:
+                assert run.create({}) is True
+            os.killpg(owner.pid, 0)  # the worker is still there
+        finally:
+            os.killpg(owner.pid, signal.SIGKILL)
+
+
+def test_a_forked_child_is_refused_and_takes_nothing_away(tmp_path):
+    with RunDirectory(tmp_path) as run:
+        run.create(SPEC)
+        child = os.fork()
+        if child == 0:
+            refused = 1
+            try:
+                run.close()  # not the child's: the parent keeps it
+                RunDirectory(tmp_path).create(SPEC)
+            except RunError:
+                refused = 0
+            finally:
+                os._exit(refused)
+        assert os.waitpid(child, 0)[1] == 0
+        with pytest.raises(RunError, match="is writing"):
+            RunDirectory(tmp_path).create(SPEC)
+
+
 def test_metrics_roundtrip_truncate_and_a_cut_off_line(tmp_path):
     run = RunDirectory(tmp_path)
     assert run.read_metrics() == []
@@ -89,6 +135,16 @@ def test_metrics_roundtrip_truncate_and_a_cut_off_line(tmp_path):
     assert [r["step"] for r in records] == [0, 1, 2, 3]
     assert records[2] == {"step": 2, "x": 0.2, "bad": None, "name": "é\u2028"}
     assert records[3] == {"step": 3, "x": 7.0}
+
+
+def test_a_damaged_line_of_metrics_is_named(tmp_path):
+    run = RunDirectory(tmp_path)
+    for step in range(3):
+        run.append_metrics({"step": step})
+    data = run.metrics_path.read_bytes()
+    run.metrics_path.write_bytes(data.replace(b'"step": 1', b'"step\xff 1'))
+    with pytest.raises(RunError, match=r"line 2 of .*metrics.jsonl` is damaged"):
+        run.read_metrics()
 
 
 def test_status(tmp_path):
