@@ -3,7 +3,7 @@
 import itertools
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +163,7 @@ def study(model: Path, config: Any, *, members: int, **changes: Any) -> Study:
     return plain.replace(**changes)
 
 
-def study_times(job: Study, out: Path) -> list[float]:
+def study_times(job: Study, out: Path, *, on_step: Callable[[dict[str, Any]], None] = lambda line: None) -> list[float]:
     """Run a study, and return what each step took, the first one left out."""
     ends: list[float] = []
 
@@ -171,6 +171,7 @@ def study_times(job: Study, out: Path) -> list[float]:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         ends.append(time.perf_counter())
+        on_step(line)
 
     job.run(out, on_step=clock)
     return [b - a for a, b in itertools.pairwise(ends)]
