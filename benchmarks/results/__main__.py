@@ -54,7 +54,10 @@ def main() -> None:
             smoke(jobs, options.out)
         else:
             until = None if options.minutes is None else time.monotonic() + 60 * options.minutes
-            work(jobs, options.out, side_by_side=options.jobs, until=until)
+            try:
+                work(jobs, options.out, side_by_side=options.jobs, until=until)
+            finally:
+                page.write(options.out, tasks=options.tasks)
     name = page.write(options.out, tasks=options.tasks)
     console.print(f"wrote {name}")
 

@@ -1,20 +1,22 @@
-"""The arms: what is compared, each a study that differs from the task's own in one thing."""
+"""The arms: what is compared, each a study with the task's model, prompts, rewards and budget."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.results.controls import Replayed, Walk, wander
+from benchmarks.results import offline
+from benchmarks.results.controls import Replayed, Table, Walk, shuffled, time_mean, wander
 from benchmarks.results.tasks import Task
 from moalign import Linear, Study, recipes
 from moalign.credit import AtReward
 from moalign.optimizers.scalarizers import AugmentedChebyshev, SmoothChebyshev
 from moalign.training.gap_fill import GapFill
-from moalign.weighting import FromScalarizer, HypervolumeGradient
+from moalign.weighting import Constant, FromScalarizer, HypervolumeGradient
 
 Changes = Mapping[str, Any]  # of a study, by dotted path
 
 GUIDED, BASELINE, MEAN, WANDER = "hypervolume", "linear", "time-mean", "random-walk"
+WARMUP = HypervolumeGradient().warmup
 
 
 @dataclass(frozen=True)
@@ -37,25 +39,31 @@ def _recipe(recipe: Any, task: Task, **changes: Any) -> Changes:
     return {"recipe": recipe(**{name: getattr(own, name) for name in budget} | changes)}
 
 
-def _replayed(task: Task, walk: Walk | None, table: Any) -> Changes:
-    return _recipe(recipes.hypervolume, task, weighting=Replayed(table)) if walk else {}
+def _replayed(table: Callable[[Walk], Table]) -> Callable[[Task, Walk | None], Changes]:
+    """The guided arm with weights that are written down beforehand, made of its own at the same seed."""
+
+    def build(task: Task, walk: Walk | None) -> Changes:
+        assert walk is not None, "this arm follows another"
+        return _recipe(recipes.hypervolume, task, weighting=Replayed(table(walk)))
+
+    return build
 
 
 def _soups(task: Task, walk: Walk | None) -> Changes:
-    """One specialist per objective, with the rollouts of all members shared among them."""
+    """One specialist per objective, trained with the rollouts of all members; means cost nothing, so twice as many."""
     own, names = task.study, [o.name for o in task.study.trained()]
-    prompts = own.recipe.prompts_per_step * own.members // len(names)
-    soup = _recipe(recipes.rewarded_soup, task, prompts_per_step=max(prompts, 1), **{"offer.count": own.members})
+    steps = own.recipe.steps * own.members // len(names)
+    soup = _recipe(recipes.rewarded_soup, task, steps=steps, **{"offer.count": 2 * own.members})
     corners = [{name: 1.0} for name in names]
     return {**soup, "members": len(names), "preferences": corners}
 
 
 def _modpo(task: Task, walk: Walk | None) -> Changes:
-    """Pairs for every member: as many completions a step as the others sample."""
+    """Pairs that all members share: as many rows a step as the others train on, and an eighth of the texts."""
     own = task.study.recipe
     pairs = own.prompts_per_step * own.num_generations // 2
     modpo = _recipe(recipes.modpo, task, prompts_per_step=pairs, objective=task.expressed)
-    return {**modpo, "train_dataset": task.pairs()}
+    return {**modpo, "train_dataset": offline.pairs(task)}
 
 
 def _ric(task: Task, walk: Walk | None, **asked: float) -> Changes:
@@ -65,15 +73,15 @@ def _ric(task: Task, walk: Walk | None, **asked: float) -> Changes:
     budget |= {"temperature": recipes.ric().temperature}
     steps = own.recipe.steps * own.members
     ric = _recipe(recipes.ric, task, steps=steps, **budget, **task.ric, **{f"offer.{k}": v for k, v in asked.items()})
-    return {**ric, "train_dataset": task.examples()}
+    # prefixes cost nothing, so twice as many are asked for
+    return {**ric, "train_dataset": offline.examples(task), "members": 2 * own.members}
 
 
 def _gaps(task: Task, walk: Walk | None) -> Changes:
-    """Fewer members first, then clones beside the gaps: on average as many as the others have."""
-    members = task.study.members
-    clones = max(members * 3 // 8, 1)
-    breed = GapFill(parents=clones, clones=1)
-    return {**_recipe(recipes.c_morl, task, breed=breed), "members": max(members - clones + clones // 2, 2)}
+    """Fewer members, then a clone for each objective beside the widest gap: on average as many as the others have."""
+    clones, at = len(task.study.trained()), 0.3
+    first = max(round(task.study.members - (1 - at) * clones), 2)
+    return {**_recipe(recipes.c_morl, task, breed=GapFill(at=at, parents=1, clones=clones)), "members": first}
 
 
 ARMS = {
@@ -86,10 +94,14 @@ ARMS = {
                 recipes.hypervolume, task, weighting=HypervolumeGradient(dominated="chebyshev"))),
         Arm(BASELINE, "each member keeps its preference as weights: the baseline",
             lambda task, walk: _recipe(recipes.linear, task)),
-        Arm(MEAN, "control: fixed at the time-mean of the guided arm's weights, same seed",
-            lambda task, walk: _replayed(task, walk, walk and walk.mean_table()), follows=GUIDED),
-        Arm(WANDER, "control: from the guided arm's first weights, steps of the same lengths in random directions",
-            lambda task, walk: _replayed(task, walk, walk and wander(walk)), follows=GUIDED),
+        Arm("linear-raw", "the guided arm's credit with the preference as fixed weights: rewards are not standardised",
+            lambda task, walk: _recipe(recipes.hypervolume, task, weighting=Constant())),
+        Arm(MEAN, "control: fixed at the time-mean of the guided arm's weights, same seed; it needs a guided run first",
+            _replayed(time_mean), follows=GUIDED),
+        Arm(WANDER, "control: the guided arm's warm-up, then steps of the same lengths in random directions",
+            _replayed(wander), follows=GUIDED),
+        Arm("shuffled", "control: the guided arm's warm-up, then its own weights in another order in time",
+            _replayed(shuffled), follows=GUIDED, tuned_as=GUIDED),
         Arm("chebyshev-sample", "augmented Chebyshev of each sample's rewards, E[u(r)]",
             lambda task, walk: _recipe(
                 recipes.grpo, task, beta=0.0, **{"credit.collapse": AtReward(AugmentedChebyshev())})),
@@ -97,10 +109,10 @@ ARMS = {
             lambda task, walk: _recipe(recipes.hypervolume, task, weighting=FromScalarizer(SmoothChebyshev()))),
         Arm("gdpo", "GDPO: each objective normalised, then summed with fixed weights",
             lambda task, walk: _recipe(recipes.gdpo, task)),
-        Arm("sum-then-normalise", "GRPO on the weighted sum, TRL's default",
+        Arm("sum-then-normalise", "GRPO on the weighted sum, TRL's default aggregation",
             lambda task, walk: _recipe(recipes.grpo, task, beta=0.0)),
         Arm("rewarded-soup", "one specialist per objective; the front is means of their parameters", _soups),
-        Arm("c-morl", "C-MORL: fewer members, then clones beside the gaps under constraints", _gaps),
+        Arm("c-morl", "C-MORL: fewer members, then constrained clones beside the widest gap", _gaps),
         Arm("modpo", "MODPO: preference pairs, the other objectives' margins as offset", _modpo, offline=True),
         Arm("ric", "RiC: one model that reads its target rewards in the prompt", _ric, offline=True,
             rate=Linear(5e-3, 5e-4)),

@@ -15,66 +15,67 @@ Table = tuple[tuple[tuple[float, ...], ...], ...]  # member, step, objective
 
 @dataclass(frozen=True)
 class Walk:
-    """What is kept of a run's weights: where members began, their mean over time, and the lengths of their steps."""
+    """A run's weights, step by step: what the controls are made of."""
 
     names: tuple[str, ...]  # of the objectives
-    first: list[list[float]]  # [member][objective]
-    mean: list[list[float]]  # [member][objective]
-    lengths: list[list[float]]  # [member][step], Euclidean, one fewer than there are steps
+    path: list[list[list[float]]]  # [member][step][objective]
+    warmup: int  # steps before anything guides: the preferences, standardised
     seed: int = 0
 
     @staticmethod
-    def of(metrics: list[dict[str, Any]], names: tuple[str, ...], seed: int) -> "Walk":
+    def of(metrics: list[dict[str, Any]], names: tuple[str, ...], *, warmup: int, seed: int) -> "Walk":
         """Read a run's weights off its metrics."""
         path = torch.tensor([[line[f"weights/{name}"] for name in names] for line in metrics]).permute(2, 0, 1)
-        return Walk(
-            names=names,
-            first=_rounded(path[:, 0]),
-            mean=_rounded(path.mean(dim=1)),
-            lengths=_rounded((path[:, 1:] - path[:, :-1]).norm(dim=2)),
-            seed=seed,
-        )
+        rounded = [[[round(value, 4) for value in point] for point in member] for member in path.tolist()]
+        return Walk(names, rounded, min(warmup, len(metrics)), seed)
 
-    def mean_table(self) -> Table:
-        """Return the time-mean at every step."""
-        steps = len(self.lengths[0]) + 1
-        return tuple((tuple(point),) * steps for point in self.mean)
+    @property
+    def tensor(self) -> Float[Tensor, "member step objective"]:
+        """The path as numbers to reckon with."""
+        return torch.tensor(self.path, dtype=torch.float64)
+
+
+def time_mean(walk: Walk) -> Table:
+    """Return, at every step, each member's weights averaged over the run."""
+    path = walk.tensor
+    return _table(path.mean(dim=1, keepdim=True).expand_as(path))
+
+
+def shuffled(walk: Walk) -> Table:
+    """Return the same weights with the guided steps in another order: the places are kept, the timing is not."""
+    path, generator = walk.tensor, torch.Generator().manual_seed(walk.seed)
+    order = torch.randperm(path.shape[1] - walk.warmup, generator=generator) + walk.warmup
+    return _table(torch.cat([path[:, : walk.warmup], path[:, order]], dim=1))
 
 
 def wander(walk: Walk) -> Table:
-    """Return weights that begin where the walk does and take steps of its lengths in random directions.
+    """Return the same weights up to the end of the warm-up, and then steps of the same lengths in random directions.
 
-    A step that would leave the simplex is drawn again; after many draws it goes towards the middle, which is always
-    possible for a step no longer than the way there.
+    A step that would leave the simplex is drawn again; after many draws it goes towards the middle.
     """
-    generator = torch.Generator().manual_seed(walk.seed)
-    many = len(walk.names)
-    out = []
-    for start, lengths in zip(walk.first, walk.lengths):
-        here = torch.tensor(start, dtype=torch.float64)
-        path = [here]
-        for length in lengths:
-            here = _step(here, length, generator, many)
-            path.append(here)
-        out.append(tuple(tuple(point.tolist()) for point in path))
-    return tuple(out)
+    path, generator = walk.tensor, torch.Generator().manual_seed(walk.seed)
+    lengths = (path[:, 1:] - path[:, :-1]).norm(dim=2)
+    first = max(walk.warmup, 1)
+    out = path.clone()
+    for member in range(len(path)):
+        for step in range(first, path.shape[1]):
+            out[member, step] = _step(out[member, step - 1], float(lengths[member, step - 1]), generator)
+    return _table(out)
 
 
-def _step(
-    here: Float[Tensor, "objective"], length: float, generator: torch.Generator, many: int
-) -> Float[Tensor, "objective"]:
+def _step(here: Float[Tensor, "objective"], length: float, generator: torch.Generator) -> Float[Tensor, "objective"]:
     for _ in range(200):
-        direction = torch.randn(many, generator=generator, dtype=torch.float64)
+        direction = torch.randn(len(here), generator=generator, dtype=torch.float64)
         direction -= direction.mean()  # along the simplex
         there = here + length * direction / direction.norm()
         if bool((there >= 0).all()):
             return there
-    middle = torch.full_like(here, 1 / many) - here
+    middle = torch.full_like(here, 1 / len(here)) - here
     return here + middle * min(length / float(middle.norm().clamp(min=1e-12)), 1.0)
 
 
-def _rounded(x: Tensor) -> list[list[float]]:
-    return [[round(value, 5) for value in row] for row in x.tolist()]
+def _table(path: Float[Tensor, "member step objective"]) -> Table:
+    return tuple(tuple(tuple(point) for point in member) for member in path.tolist())
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import datetime
 import platform
 import resource
-import subprocess
 import tempfile
 import time
 from importlib.metadata import version
@@ -14,12 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from benchmarks.results.arms import ARMS, Arm, study_of
+from benchmarks.harness import commit, machine
+from benchmarks.results.arms import ARMS, WARMUP, Arm, study_of
 from benchmarks.results.controls import Walk
 from benchmarks.results.plan import Job, followed, tuned
 from benchmarks.results.records import Member, Record, read, write
 from benchmarks.results.tasks import Task, task_called
 from moalign import Front, Study
+from moalign.errors import TrainingError
 from moalign.optimizers.hypervolume import hypervolume
 from moalign.runs import RunDirectory
 
@@ -33,16 +34,22 @@ def run_one(job: Job, root: Path, *, smoke: bool = False) -> Record:
     scale = job.scale or (1.0 if smoke else tuned(job.task, arm.tuned_as or arm.name, root))
     walk = Walk(**read(root / _followed(job, root, smoke).file).walk) if arm.follows else None  # type: ignore[arg-type]
     prompts = SMOKE_PROMPTS if smoke else PROMPTS if job.scale is None else TRIAL_PROMPTS
+    by = {**made(), "models": task.models()}  # as the run begins: a commit may come while it lasts
     study = study_of(task, arm, seed=job.seed, scale=scale, walk=walk, eval_prompts=prompts)
     wall, cpu = time.perf_counter(), time.process_time()
+    front, failed = None, ""
     with tempfile.TemporaryDirectory(prefix="moalign-results-") as where:
-        front = study.run(Path(where) / "run", on_step=lambda line: None)
+        try:
+            front = study.run(Path(where) / "run", on_step=lambda line: None)
+        except TrainingError as error:  # every member diverged: that is a result, too
+            failed = str(error)
         metrics = RunDirectory(Path(where) / "run").read_metrics()
     record = _record(task, arm, study, front, metrics, scale=scale, smoke=smoke) | {
         "seconds": round(time.perf_counter() - wall, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "made": {**made(), "models": task.models()},
+        "made": by,
+        "failed": failed,
     }
     done = Record(**record)
     write(done, root / job.file)
@@ -54,13 +61,15 @@ def _followed(job: Job, root: Path, smoke: bool) -> Job:
 
 
 def _record(
-    task: Task, arm: Arm, study: Study, front: Front, metrics: list[dict[str, Any]], *, scale: float, smoke: bool
+    task: Task, arm: Arm, study: Study, front: Front | None, metrics: list[dict[str, Any]], *, scale: float, smoke: bool
 ) -> dict[str, Any]:
     names = [o.name for o in study.trained()]
     reference = torch.tensor([o.flip((study.reference_point or {})[o.name]) for o in study.trained()]).double()
-    everyone = [*front.points, *front.dominated]
-    dev, test = front.inner(everyone, "dev_values"), front.inner(everyone)
-    kept = keep(dev[: len(front)], reference, task.study.members)
+    points, everyone = ([], []) if front is None else (front.points, [*front.points, *front.dominated])
+    inner = Front((), study.objectives).inner
+    dev, test, stderr = inner(everyone, "dev_values"), inner(everyone), inner(everyone, "stderr").abs()
+    kept = keep(dev[: len(points)], reference, task.study.members)
+    tracked = [o.name for o in study.objectives if not o.optimize]
     shared = [len(line["members"]) if arm.offline else 1 for line in metrics]  # members that read the same texts
     tokens = [line["tokens"] / many for line, many in zip(metrics, shared)]
     rows = [count / line["completions/mean_length"] for count, line in zip(tokens, metrics)]
@@ -80,19 +89,20 @@ def _record(
                 preference=[round(point.preference.get(name, 0.0), 4) for name in names],
                 dev=_rounded(dev[i]),
                 test=_rounded(test[i]),
-                stderr=_rounded(front.inner([point], "stderr")[0].abs()),
+                stderr=_rounded(stderr[i]),
+                tracked={name: round(float(point.values[name]), 5) for name in tracked},
             )
             for i, point in enumerate(everyone)
         ],
-        "kept": [front.points[i].id for i in kept],
-        "hypervolume_dev": round(hypervolume(dev[kept], reference), 5),
-        "hypervolume": round(hypervolume(test[kept], reference), 5),
-        "prompts": {"dev": min(front.prompts, len(study.eval_dataset)), "test": front.prompts},
+        "kept": [points[i].id for i in kept],
+        "hypervolume_dev": round(hypervolume(dev[kept], reference), 5) if kept else 0.0,
+        "hypervolume": round(hypervolume(test[kept], reference), 5) if kept else 0.0,
+        "prompts": {"dev": min(study.eval_prompts, len(study.eval_dataset)), "test": study.eval_prompts},
         "tokens": round(sum(tokens)),
         "reward_calls": round(sum(rows)),
         "rollouts": round(sum(rows)),
         "curve": [] if arm.offline else _curve(metrics, rows),
-        "walk": vars(Walk.of(metrics, tuple(sorted(names)), study.seed)) if follow else None,
+        "walk": vars(Walk.of(metrics, tuple(sorted(names)), warmup=WARMUP, seed=study.seed)) if follow else None,
     }
 
 
@@ -118,24 +128,10 @@ def _rounded(x: Float[Tensor, "objective"]) -> list[float]:
 
 
 def made() -> dict[str, Any]:
-    """Return what made a record: commit, machine and versions."""
-    root = Path(__file__).parents[2]
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=root, capture_output=True, text=True
-    )
+    """Return what makes a record: commit, machine and versions."""
     return {
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": commit(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": machine(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
     }
-
-
-def machine() -> str:
-    """Return processor and threads in words."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    device = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return (
-        f"{names[0] if names else platform.processor() or platform.machine()}, {torch.get_num_threads()} thread{device}"
-    )

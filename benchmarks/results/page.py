@@ -13,10 +13,19 @@ from benchmarks.results.statistics import (
     interquartile_mean,
     paired_difference,
     probability_of_improvement,
+    sign_flip,
 )
 from benchmarks.results.tasks import task_called
 
 FINDINGS = Path(__file__).with_name("findings.md")  # prose: why, in words
+QUESTIONS = {
+    BASELINE: "fixed linear weights",
+    "linear-raw": "the same preferences as fixed weights on the guided arm's own credit",
+    MEAN: "its own weights' time-mean, fixed (which only a guided run can tell)",
+    WANDER: "random steps of the same lengths",
+    "shuffled": "its own weights in another order",
+    "linear-4x": "fixed linear weights with four times the members and rollouts",
+}
 DOES_NOT_SHOW = """# Does moving the weights beat fixed ones?
 
 **What this page does not show.** Nothing here is about pretrained models. The models have at most a million
@@ -45,6 +54,7 @@ def write(root: Path, *, tasks: Sequence[str]) -> Path:
     )
     parts += [_table(task, found) for task, found in final.items()]
     parts += [_rollouts(root, task, found) for task, found in final.items() if task == plan.TASKS[0]]
+    parts += [_flattered(found) for task, found in final.items() if task == "replies"]
     if FINDINGS.exists():
         parts.append(FINDINGS.read_text(encoding="utf-8"))
     parts += [_arms(), _rules(), _tuning(trials), _made(every)]
@@ -68,24 +78,25 @@ def _paired(records: Sequence[Record], ours: str, theirs: str) -> tuple[list[flo
 
 
 def _answer(task: str, records: Sequence[Record]) -> str:
-    """One sentence per question: does the guided arm beat the baseline, and the controls?"""
+    """One sentence per question: does the guided arm beat the baseline, the controls and more of the same?"""
     lines = []
-    for other, what in ((BASELINE, "fixed linear weights"), (MEAN, "its own weights' time-mean, fixed"),
-                        (WANDER, "random steps of the same lengths")):  # fmt: skip
+    for other, what in QUESTIONS.items():
         ours, theirs = _paired(records, GUIDED, other)
         if not ours:
             continue
         gain, wins = paired_difference(ours, theirs), sum(a > b for a, b in zip(ours, theirs))
-        verdict = "beats" if gain.low > 0 else "loses to" if gain.high < 0 else "is not told apart from"
+        p = sign_flip([a - b for a, b in zip(ours, theirs)])
+        apart = p < 0.05 and not gain.low <= 0 <= gain.high
+        verdict = "is not told apart from" if not apart else "beats" if gain.value > 0 else "loses to"
         lines.append(
-            f"- hypervolume-guided weights {'**' + verdict + '**'} {what}: {_signed(gain)} in hypervolume, "
-            f"better on {wins} of {len(ours)} paired seeds"
+            f"- hypervolume-guided weights **{verdict}** {what}: {_signed(gain)} in hypervolume, better on {wins} of "
+            f"{len(ours)} paired seeds (sign-flip p = {p:.3f})"
         )
     return f"**{task}** ({task_called(task).what})\n" + "\n".join(lines) if lines else ""
 
 
 def _table(task: str, records: Sequence[Record]) -> str:
-    front = measures.pooled(records)
+    front = measures.pooled(records, plan.SEEDS)
     base = [r.hypervolume for r in _of(records, BASELINE)]
     head = (
         "arm",
@@ -133,25 +144,46 @@ def _rollouts(root: Path, task: str, records: Sequence[Record]) -> str:
         return ""
     (root / "curves.svg").write_text(drawn, encoding="utf-8")
     base = {r.seed: r for r in _of(records, BASELINE) if r.curve}
-    lines = [f"## Rollouts to the baseline's final hypervolume ({task})", f"![Training curves]({root.name}/curves.svg)"]
-    for arm in (GUIDED, "hypervolume-chebyshev"):
-        ratios, never = [], 0
+    lines = [
+        f"## Rollouts to the baseline's final hypervolume ({task})",
+        f"![Training curves]({root.name}/curves.svg)",
+        "| arm | paired seeds | arrived | share of the baseline's rollouts: median | least | most |\n"
+        + "| --- " * 6
+        + "|",
+    ]
+    for arm in (GUIDED, "hypervolume-chebyshev", MEAN, "linear-raw"):
+        shares = []
         for run in _of(records, arm):
-            if run.seed in base:
-                reached = measures.rollouts_to(run, base[run.seed].curve[-1][1])
-                never += reached is None
-                ratios += [] if reached is None else [reached / base[run.seed].curve[-1][0]]
-        if ratios or never:
-            middle = (
-                f"median share {plain.median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}"
-                if ratios
-                else ""
-            )
-            lines.append(f"- `{arm}`: reached on {len(ratios)} of {len(ratios) + never} paired seeds; {middle}")
+            if run.seed in base and run.curve:
+                level = base[run.seed].curve[-1][1]
+                shares.append(measures.rollouts_to(run, level) / measures.rollouts_to(base[run.seed], level))
+        if shares:
+            ends = " | ".join(_share(x) for x in (plain.median(shares), min(shares), max(shares)))
+            arrived = sum(x < float("inf") for x in shares)
+            lines[-1] += f"\n| {arm} | {len(shares)} | {arrived} | {ends} |"
     lines.append(
         "The curve is the hypervolume of all members' running mean rewards on the prompts they train on; it chooses "
-        "nothing. The level is the same curve's last value in the baseline's run of the same seed."
+        "nothing. The level is its last value in the baseline's run of the same seed; both are asked from when on they "
+        "stay at it."
     )
+    return "\n\n".join(lines)
+
+
+def _share(x: float) -> str:
+    return "never" if x == float("inf") else f"{x:.2f}"
+
+
+def _flattered(records: Sequence[Record]) -> str:
+    """How far the learned reward is ahead of what it was learned from, at the points kept."""
+    lines = [
+        "## What the learned reward flatters (replies)",
+        "Learned courtesy minus true courtesy, mean of the kept points.",
+    ]
+    lines.append("| arm | difference |\n| --- | --- |")
+    for arm in ARMS:
+        gaps = [measures.flattered(r, "courtesy", "true_courtesy") for r in _of(records, arm) if r.kept]
+        if gaps:
+            lines[-1] += f"\n| {arm} | {_interval(interquartile_mean(gaps))} |"
     return "\n\n".join(lines)
 
 
@@ -165,18 +197,26 @@ def _rules() -> str:
 - Reference points stand in the study files (`studies/`), written before the first run. A front has at most as many
   points as the study has members, chosen on 1,024 dev prompts, greedily by hypervolume, and valued on 4,096 other
   prompts. Larger is better in every column but IGD+ and the costs.
-- Seeds are paired: the same seed draws the same prompts in the same order and starts members from the same
-  parameters. Interquartile means with 95 % percentile bootstrap intervals over seeds; P(beats baseline) is over all
-  pairs of runs.
+- Seeds are paired: where members and prompts of a step are as many, the same seed draws the same prompts and starts
+  members from the same parameters. A verdict needs both a 95 % interval without 0 and an exact sign-flip test below
+  0.05, which five seeds can never give. Intervals are percentile bootstraps of the interquartile mean over seeds;
+  P(beats baseline) is over all pairs of runs.
 - IGD+ is the distance to the non-dominated points of all arms' fronts together. Expected utility is the mean of the
   best point's weighted sum over 1,000 preferences drawn evenly. Preference ↔ outcome is Spearman's correlation of a
   member's preference and its value, over members, mean over objectives: guided members are free to swap places.
 - Tokens and reward calls are those of training, valuing excluded; data that offline arms read counts as tokens and
   reward calls, each text once. Seconds are processor seconds of the whole run on one thread, valuing included.
+- Offline arms learn from samples of the base model on training prompts: RiC from as many completions as the others
+  sample, MODPO from pairs of them, chosen with probability sigmoid(difference of the expressed reward); as all its
+  members share the pairs, it reads an eighth as many texts. Soups and prefixes cost no training, so twice as many are
+  valued on dev.
+- Seeds begin at {plan.FIRST}: those before were seen while things were chosen. A run whose members all diverge
+  counts 0.
 - Tuning: {len(plan.SCALES)} runs for every arm on seed {plan.TUNING_SEED}, which is not in the tables: the task's
   learning rate (RiC's own: 5e-3 falling to 5e-4) times {scales}; the one with the largest hypervolume on dev is
   used. Before these runs were chosen: the guided controller's constants, on arithmetic, seed 1; the bandit's number
-  of steps, on the guided arm, seeds 1 and 2; the floor of `ric-floor`, on arithmetic, one run.
+  of steps, on the guided arm, seeds 1 and 2; RiC's rate and the floor of `ric-floor`, on arithmetic, a few runs. The
+  controller's constants are the library's on every task (the bandit's own study sets a shorter warm-up).
 - Everything again: `make results`; it goes on where it stopped. Raw records are in `docs/results`, one file a run."""
 
 

@@ -9,7 +9,8 @@ from benchmarks.results.records import Record, read
 
 SCALES = (0.5, 1.0, 2.0)  # tuning: one run each of the learning rate times these, for every arm
 TUNING_SEED = 1000
-SEEDS, MORE_SEEDS = 5, 10  # of every arm; of the guided arms, the baseline and the controls on the first task
+FIRST = 10  # seeds before it were seen while things were chosen
+SEEDS, MORE_SEEDS = 5, 10  # of every arm; of the guided arms, the baseline and the controls
 MORE = (GUIDED, "hypervolume-chebyshev", BASELINE, MEAN, WANDER)
 TASKS = ("arithmetic", "replies", "bandit")
 
@@ -35,10 +36,11 @@ def jobs(tasks: Sequence[str] = TASKS, *, seeds: int = SEEDS, more: int = MORE_S
         for arm in ARMS.values():
             if arm.tuned_as is None:
                 yield from (Job(task, arm.name, TUNING_SEED, scale) for scale in SCALES)
-        for seed in range(seeds):
+        for seed in range(FIRST, FIRST + seeds):
             yield from (Job(task, arm, seed) for arm in ARMS)
-    for seed in range(seeds, more):
-        yield from (Job(tasks[0], arm, seed) for arm in MORE)
+    for task in tasks:
+        for seed in range(FIRST + seeds, FIRST + more):
+            yield from (Job(task, arm, seed) for arm in MORE)
 
 
 def needs(job: Job, root: Path) -> list[Job] | None:

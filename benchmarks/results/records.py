@@ -5,8 +5,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from moalign.errors import RunError
 from moalign.runs import read_json
 from moalign.runs.atomic import plain, write_bytes
+
+VERSION = 1  # of what the arms are: counted up when one of them changes, since old records then belong to another
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Member:
     dev: list[float]
     test: list[float]
     stderr: list[float]  # of `test`
+    tracked: dict[str, float] = field(default_factory=dict)  # means on test of what is not trained
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,9 @@ class Record:
     peak_mb: float  # of the process
     curve: list[list[float]]  # rollouts so far, hypervolume of the members' running means; none for offline arms
     walk: dict[str, Any] | None  # of the weights, for the arms that others follow
-    made: dict[str, Any] = field(default_factory=dict)  # commit, machine, versions, date
+    made: dict[str, Any] = field(default_factory=dict)  # commit, machine, versions, date, models
+    failed: str = ""  # why there is no front; its hypervolume is then 0
+    version: int = VERSION
 
 
 def write(record: Record, path: Path) -> None:
@@ -55,6 +61,8 @@ def write(record: Record, path: Path) -> None:
 
 def read(path: Path) -> Record:
     raw = read_json(path)
+    if raw.get("version") != VERSION:
+        raise RunError(f"`{path}` is of version {raw.get('version')} of the comparison, this is {VERSION}: delete it.")
     return Record(**{**raw, "members": [Member(**member) for member in raw["members"]]})
 
 

@@ -38,6 +38,19 @@ def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> Interva
     return interquartile_mean(np.subtract(ours, theirs).tolist())
 
 
+def sign_flip(differences: Sequence[float]) -> float:
+    """Return the exact two-sided p-value of a mean difference under random signs; 2 / 2^n at its least.
+
+    >>> sign_flip([1.0, 2.0, 3.0, 4.0, 5.0])
+    0.0625
+    """
+    found: Any = stats.permutation_test(
+        (np.asarray(differences, dtype=float),), np.mean, permutation_type="samples", n_resamples=2**12,
+        rng=np.random.default_rng(0),
+    )  # fmt: skip
+    return float(found.pvalue)
+
+
 def probability_of_improvement(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
     """Return how often a run of ours beats a run of theirs, over all pairs of runs, ties counting half.
 

@@ -23,9 +23,8 @@ class Task:
     what: str  # one line for the page
     study: Study
     make: Sequence[str]  # arguments to Python that make its models, or reuse them
-    examples: Callable[[], Lines]  # prompt, completion and the rewards' columns: for RiC
-    pairs: Callable[[], Lines]  # prompt, chosen, rejected and the rewards' columns: for MODPO
-    expressed: str  # the objective that `pairs` prefer by
+    expressed: str  # the objective that pairs are judged by, for MODPO
+    smoke: bool = False  # at a budget of seconds
     ric: Mapping[str, Any] = field(default_factory=dict)  # options of the recipe: how rewards are written
     optimum: Callable[[int], float] | None = None  # the best hypervolume of so many points, where it is known
 
@@ -47,30 +46,22 @@ def _study(name: str, **budget: Any) -> Study:
 
 
 def arithmetic() -> Task:
-    from moalign.tasks import arithmetic as task
-
     return Task(
         name="arithmetic",
         what="two-digit addition: accuracy (verified), brevity, clarity",
         study=_study("arithmetic", steps=60),
         make=("-m", "moalign.tasks.arithmetic", "models/arithmetic", "--threads", "1"),
-        examples=lambda: task.texts(30_000, seed=1),
-        pairs=lambda: task.pairs(4_000, seed=1),
         expressed="accuracy",
         ric={"collect.text": RewardText(template="{value}", separator=",", levels=9)},
     )
 
 
 def replies() -> Task:
-    from moalign.tasks import replies as task
-
     return Task(
         name="replies",
         what="customer-service replies: helpfulness (verified), brevity, courtesy (a learned reward model)",
         study=_study("replies"),
         make=("-m", "moalign.tasks.replies", "models/replies", "--threads", "1"),
-        examples=lambda: task.texts(30_000, seed=1),
-        pairs=lambda: task.pairs(4_000, seed=1),
         expressed="courtesy",
         ric={"collect.text": RewardText(template="{value}", separator=" ", levels=9)},
     )
@@ -84,8 +75,6 @@ def bandit() -> Task:
         what="a bandit of four arms and two objectives whose best front is known",
         study=_study("bandit"),
         make=("-m", "moalign.tasks.bandit", "models/bandit"),
-        examples=lambda: task.texts(30_000, seed=1),
-        pairs=lambda: task.pairs(4_000, seed=1),
         expressed="x",
         ric={"collect.text": RewardText(template="{value}", separator="", end=">", levels=9)},
         optimum=task.optimum,
@@ -101,4 +90,4 @@ def task_called(name: str, *, smoke: bool = False) -> Task:
     if not smoke:
         return task
     tiny = {"recipe.steps": 4, "recipe.prompts_per_step": 2, "recipe.num_generations": 4, "members": 3}
-    return replace(task, study=task.study.replace(**tiny))
+    return replace(task, study=task.study.replace(**tiny), smoke=True)

@@ -11,10 +11,15 @@ import torch
 
 from benchmarks.results import measures, page, plan
 from benchmarks.results.arms import ARMS, BASELINE, GUIDED, MEAN, WANDER
-from benchmarks.results.controls import Replayed, Walk, wander
+from benchmarks.results.controls import Replayed, Walk, shuffled, time_mean, wander
 from benchmarks.results.one import keep
 from benchmarks.results.records import Member, Record, read, write
-from benchmarks.results.statistics import interquartile_mean, paired_difference, probability_of_improvement
+from benchmarks.results.statistics import (
+    interquartile_mean,
+    paired_difference,
+    probability_of_improvement,
+    sign_flip,
+)
 from moalign.records import Setting
 
 
@@ -32,24 +37,41 @@ METRICS = [  # one member and then another; weights of a and b at three steps
 ]
 
 
-def test_a_walk_is_its_start_its_mean_and_the_lengths_of_its_steps() -> None:
-    walk = Walk.of(METRICS, ("a", "b"), seed=0)
-    assert walk.first == [[0.5, 0.5], [1.0, 0.0]]
-    assert walk.mean == [[0.5, 0.5], [0.8, 0.2]]  # (.5 + .8 + .2) / 3 ; (1 + 1 + .4) / 3
-    # √2 · .3 and √2 · .6 ; 0 and √2 · .6
-    assert walk.lengths == [[0.42426, 0.84853], [0.0, 0.84853]]
-    assert walk.mean_table()[1] == ((0.8, 0.2),) * 3
+def test_a_walk_is_read_off_the_metrics() -> None:
+    walk = Walk.of(METRICS, ("a", "b"), warmup=8, seed=0)
+    assert walk.path == [[[0.5, 0.5], [0.8, 0.2], [0.2, 0.8]], [[1.0, 0.0], [1.0, 0.0], [0.4, 0.6]]]
+    assert walk.warmup == 3  # no more than there are steps
+    mean = torch.tensor(time_mean(walk))
+    # (.5 + .8 + .2) / 3 ; (1 + 1 + .4) / 3
+    torch.testing.assert_close(mean[:, 1], torch.tensor([[0.5, 0.5], [0.8, 0.2]]))
+    assert bool((mean == mean[:, :1]).all())
 
 
-def test_wandering_keeps_start_and_step_lengths_and_stays_on_the_simplex() -> None:
-    walk = Walk(("a", "b", "c"), [[1.0, 0.0, 0.0], [0.2, 0.3, 0.5]], [], [[0.05] * 40, [0.1] * 40], seed=3)
+def some_walk(seed: int = 3) -> Walk:
+    generator = torch.Generator().manual_seed(seed)
+    path = torch.rand(2, 40, 3, generator=generator, dtype=torch.float64) + 0.5
+    path[0, 20:] = path[0, 20]  # one stays where it is
+    return Walk(("a", "b", "c"), (path / path.sum(-1, keepdim=True)).tolist(), warmup=5, seed=seed)
+
+
+def test_wandering_keeps_warm_up_and_step_lengths_and_stays_on_the_simplex() -> None:
+    walk = some_walk()
     path = torch.tensor(wander(walk), dtype=torch.float64)
-    assert path.shape == (2, 41, 3) and path[:, 0].tolist() == walk.first
-    torch.testing.assert_close(path.sum(-1), torch.ones(2, 41, dtype=torch.float64))
+    assert torch.equal(path[:, :5], walk.tensor[:, :5]) and not torch.equal(path[:, 6], walk.tensor[:, 6])
+    torch.testing.assert_close(path.sum(-1), torch.ones(2, 40, dtype=torch.float64))
     assert bool((path >= 0).all())
-    lengths = (path[:, 1:] - path[:, :-1]).norm(dim=-1)
-    torch.testing.assert_close(lengths, torch.tensor(walk.lengths, dtype=torch.float64))
+    lengths = [(x[:, 1:] - x[:, :-1]).norm(dim=-1) for x in (path, walk.tensor)]
+    torch.testing.assert_close(*lengths)
     assert wander(walk) == wander(walk) != wander(replace(walk, seed=4))
+
+
+def test_shuffling_keeps_warm_up_and_places() -> None:
+    walk = some_walk()
+    path = torch.tensor(shuffled(walk), dtype=torch.float64)
+    assert torch.equal(path[:, :5], walk.tensor[:, :5]) and not torch.equal(path, walk.tensor)
+    for member in range(2):
+        places = [sorted(map(tuple, x[member, 5:].tolist())) for x in (path, walk.tensor)]
+        assert places[0] == places[1]
 
 
 def test_replayed_weights_move_with_the_steps_and_stay_at_the_end() -> None:
@@ -83,8 +105,8 @@ def test_every_arm_is_tuned_alike_and_has_its_seeds() -> None:
             runs = [job for job in every if (job.task, job.arm) == (task, arm.name)]
             assert len([job for job in runs if job.scale is not None]) == (0 if arm.tuned_as else len(plan.SCALES))
             seeds = {job.seed for job in runs if job.scale is None}
-            assert len(seeds) == (plan.MORE_SEEDS if task == plan.TASKS[0] and arm.name in plan.MORE else plan.SEEDS)
-            assert plan.TUNING_SEED not in seeds
+            assert len(seeds) == (plan.MORE_SEEDS if arm.name in plan.MORE else plan.SEEDS)
+            assert plan.TUNING_SEED not in seeds and min(seeds) == plan.FIRST > 2  # not those things were chosen on
     assert {GUIDED, BASELINE, MEAN, WANDER} < set(plan.MORE)
 
 
@@ -141,6 +163,13 @@ def test_intervals_hold_the_estimate_and_need_three_seeds() -> None:
     assert shifted.value == pytest.approx(0.1) and shifted.low == pytest.approx(0.1)
 
 
+def test_sign_flips_are_exact_and_two_sided() -> None:
+    # of 8 patterns of signs, +++ and --- are as far out as 1 + 2 + 3
+    assert sign_flip([1.0, 2.0, 3.0]) == pytest.approx(2 / 8)
+    assert sign_flip([1.0] * 10) == pytest.approx(2 / 1024)
+    assert sign_flip([1.0, -1.0, 1.0, -1.0]) == 1.0
+
+
 def test_probability_of_improvement_is_one_when_every_run_is_better() -> None:
     assert probability_of_improvement([3.0, 4.0, 5.0], [0.0, 1.0, 2.0]) == (1.0, 1.0, 1.0)
     assert probability_of_improvement([1.0] * 3, [1.0] * 3).value == 0.5
@@ -154,7 +183,18 @@ def test_measures_by_hand() -> None:
     assert measures.distance(run, torch.tensor([[0.9, 0.2]], dtype=torch.float64)) == pytest.approx(0.1)
     # E max(.8 w + .2 (1 - w), .2 w + .8 (1 - w)) = .2 + .6 E max(w, 1 - w) = .2 + .6 · .75
     assert measures.utility(run) == pytest.approx(0.65, abs=0.01)
-    assert measures.rollouts_to(run, 0.4) == 5 and measures.rollouts_to(run, 0.9) is None
+    assert measures.rollouts_to(run, 0.4) == 5 and measures.rollouts_to(run, 0.9) == float("inf")
+    noisy = replace(run, curve=[[5, 0.1], [10, 0.5], [15, 0.3], [20, 0.6]])
+    assert measures.rollouts_to(noisy, 0.4) == 20  # at 10 it was there by chance
+    tracked = [replace(m, tracked={"true": m.test[0] - 0.1}) for m in run.members]
+    assert measures.flattered(replace(run, members=tracked), "a", "true") == pytest.approx(0.1)
+    clone = replace(run.members[0], id="m00.1", preference=[0.0, 1.0])
+    assert measures.obedience(replace(run, members=[*run.members, clone])) == pytest.approx(1.0)
+
+
+def test_a_run_that_diverged_counts_nothing() -> None:
+    run = record(GUIDED, 0, 0.0, members=[], kept=[], failed="every member has stopped")
+    assert measures.front_of(run).shape == (0, 2) and measures.size(run) == 0 and measures.utility(run) == 0.0
 
 
 # --- page -----------------------------------------------------------------------------------------------------------
@@ -162,18 +202,21 @@ def test_measures_by_hand() -> None:
 
 def test_the_page_says_wins_and_losses_from_the_records(tmp_path: Path) -> None:
     root = tmp_path / "results"
-    for seed in range(5):
+    for seed in range(10, 20):
         for arm, value in ((GUIDED, 0.5 + seed / 100), (BASELINE, 0.4 + seed / 100), (MEAN, 0.6 + seed / 100)):
             write(record(arm, seed, value), root / "arithmetic" / arm / f"seed-{seed:02d}.json")
+    for seed in range(10, 15):
+        write(record(WANDER, seed, 0.1), root / "arithmetic" / WANDER / f"seed-{seed:02d}.json")
     text = page.write(root, tasks=["arithmetic"]).read_text(encoding="utf-8")
     assert "Nothing here is about pretrained models" in text.split("\n\n")[1]
-    assert "**beats** fixed linear weights: +0.100" in text and "better on 5 of 5 paired seeds" in text
-    assert "**loses to** its own weights' time-mean, fixed: -0.100" in text
+    assert "**beats** fixed linear weights: +0.100" in text and "better on 10 of 10 paired seeds" in text
+    assert "**loses to** its own weights' time-mean" in text and "-0.100 [-0.100, -0.100]" in text
+    assert "**is not told apart from** random steps" in text  # five of five, but p = 0.0625
     assert "| gdpo | 0 | not run |" in text
-    assert f"| {GUIDED} | 5 | 0.520 [" in text
-    assert "`hypervolume`: reached on 5 of 5 paired seeds; median share 1.00" in text
+    assert f"| {GUIDED} | 10 | 0.645 [" in text
+    assert f"| {GUIDED} | 10 | 10 | 1.00 | 1.00 | 1.00 |" in text
     svg = (root / "hypervolume.svg").read_text(encoding="utf-8")
-    assert svg.count("<circle") == 15
+    assert svg.count("<circle") == 35
 
 
 def test_a_page_of_smoke_runs_says_so(tmp_path: Path) -> None:
