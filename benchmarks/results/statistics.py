@@ -44,6 +44,8 @@ def sign_flip(differences: Sequence[float]) -> float:
     >>> sign_flip([1.0, 2.0, 3.0, 4.0, 5.0])
     0.0625
     """
+    if len(differences) < 2:
+        return 1.0
     found: Any = stats.permutation_test(
         (np.asarray(differences, dtype=float),), np.mean, permutation_type="samples", n_resamples=2**12,
         rng=np.random.default_rng(0),

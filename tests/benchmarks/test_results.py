@@ -167,7 +167,7 @@ def test_sign_flips_are_exact_and_two_sided() -> None:
     # of 8 patterns of signs, +++ and --- are as far out as 1 + 2 + 3
     assert sign_flip([1.0, 2.0, 3.0]) == pytest.approx(2 / 8)
     assert sign_flip([1.0] * 10) == pytest.approx(2 / 1024)
-    assert sign_flip([1.0, -1.0, 1.0, -1.0]) == 1.0
+    assert sign_flip([1.0, -1.0, 1.0, -1.0]) == sign_flip([1.0]) == 1.0
 
 
 def test_probability_of_improvement_is_one_when_every_run_is_better() -> None:
