@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -68,7 +69,9 @@ def run_together(
 
     options = ["--out", str(out), "--resume", resume, "--events"]
     options += [f"--set={setting}" for setting in settings] + [f"--report-to={name}" for name in report_to]
-    children = Children(file, options, jobs or max(1, min(len(studies), os.cpu_count() or 1)))
+    gpus = _gpus()
+    at_once = jobs or len(gpus) or os.cpu_count() or 1
+    children = Children(file, options, min(len(studies), at_once), gpus)
     with when_asked(children.stop), progress_bars() as bar:
         threads = [threading.Thread(target=children.run, args=(study, bar)) for study in studies]
         for thread in threads:
@@ -86,12 +89,23 @@ def run_together(
         raise RunError("\n".join(children.failures))
 
 
-class Children:
-    """The processes of studies that run side by side, at most `jobs` at once."""
+def _gpus() -> list[str]:
+    """Return the names of the GPUs that this process sees, as a child is told one of them."""
+    import torch
 
-    def __init__(self, file: Path, options: Sequence[str], jobs: int):
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [str(i) for i in range(torch.cuda.device_count())] if seen is None else seen.split(",")
+    return names[: torch.cuda.device_count()]
+
+
+class Children:
+    """The processes of studies that run side by side, at most `jobs` at once, in turn on each of the `gpus`."""
+
+    def __init__(self, file: Path, options: Sequence[str], jobs: int, gpus: Sequence[str] = ()):
         self.file, self.options = file, options
-        self.slots = threading.Semaphore(jobs)
+        self.slots: queue.SimpleQueue[str | None] = queue.SimpleQueue()  # the GPU that a slot stands for
+        for i in range(jobs):
+            self.slots.put(gpus[i % len(gpus)] if gpus else None)
         self.running: list[subprocess.Popen[str]] = []
         self.failures: list[str] = []
         self.stopped: list[str] = []  # names of those that were asked to stop, or found no room on the disk
@@ -99,10 +113,11 @@ class Children:
 
     def run(self, study: "Study", bar: Any) -> None:
         """Run one study to its end, showing its events on a bar."""
-        with self.slots:
+        slot = self.slots.get()
+        try:
             if self.stopping.is_set():
                 return
-            process = self._start(study.name)
+            process = self._start(study.name, slot)
             task = bar.add_task(study.name, total=study.recipe.steps, note="")
             listener = threading.Thread(target=_pass_on, args=(process, study.name), daemon=True)
             listener.start()
@@ -115,15 +130,18 @@ class Children:
             elif process.returncode != 0:
                 status = process.returncode
                 self.failures.append(f"`{study.name}` ended with exit status {status}; what it said is above.")
+        finally:
+            self.slots.put(slot)
 
-    def _start(self, name: str) -> "subprocess.Popen[str]":
+    def _start(self, name: str, gpu: str | None) -> "subprocess.Popen[str]":
+        # two-thread torch collapses when another process wants the core
+        own = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         process = subprocess.Popen(
             [sys.executable, "-m", "moalign", "run", str(self.file), "--only", name, *self.options],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # two-thread torch collapses when another process wants the core
-            env={**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+            env={**os.environ, **own, **({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})},
         )
         self.running.append(process)
         if self.stopping.is_set():

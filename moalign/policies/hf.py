@@ -167,7 +167,9 @@ class ModelPolicy(StackedMembers):
             stack.enter_context(context)
             if recompute:
                 stack.enter_context(checkpointed(self.model, context))
-            shared = None if recompute or not self._can_share else shared_prompts(prompt_tokens, prompt_mask, row)
+            # one way for all passes of a run: in bfloat16 the two differ, and a ratio would not start at 1
+            alone = self.gradient_checkpointing or not self._can_share
+            shared = None if alone else shared_prompts(prompt_tokens, prompt_mask, row)
             if shared is not None:
                 first, which = shared
                 prompts = ReadPrompts(self.model, prompt_tokens[first], prompt_mask[first])

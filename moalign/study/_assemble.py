@@ -159,10 +159,13 @@ def tokenizer_source(study: "Study") -> Any:
 
 
 def _model(study: "Study") -> Any:
-    """Return the base model on the device that trains: float32 on a CPU, the checkpoint's own type on a GPU."""
+    """Return the base model on the device that trains: float32 on a CPU, the checkpoint's own type on a GPU.
+
+    A loaded model keeps its type; one that stands on the CPU is moved to the GPU, as trainers do.
+    """
     gpu = torch.cuda.is_available()
     if not isinstance(study.model, str | PathLike):
-        return study.model
+        return study.model.to(best_device()) if study.model.device.type == "cpu" else study.model
     source = study.model if isinstance(study.model, str) else Path(study.model)
     # whole models are trained in float32: a small step rounds to nothing in bfloat16
     model: Any = load_model(source, dtype=None if gpu and study.peft_config != "full" else torch.float32)

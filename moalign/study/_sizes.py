@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from moalign.policies.hf import ModelPolicy
 from moalign.policies.scoring import cuts
 from moalign.study._work import Work
 
@@ -66,10 +67,14 @@ def _training(work: Work) -> int:
     per_token = work.itemsize * work.hidden + kept / work.layers if work.recompute else kept
     attended = rows * work.prompt * 2 * work.keys * work.itemsize if shared else 0  # the prompt's, for every row
     logits = work.vocabulary * (work.itemsize if work.itemsize == 4 else work.itemsize + 4)
+    most = ModelPolicy.max_logits / work.vocabulary  # positions: of more, logits are made a stretch at a time
+    whole = [part for part in parts if part <= most or rows * ends[-1] <= most]
+    made = max(whole, default=0) if len(whole) == len(parts) else max([most, *whole])
     return round(
         work.layers * (per_token * (sum(parts) + read) + attended)
-        + logits * sum(parts)
-        + max(parts) * (12 * work.vocabulary + 4 * work.inner * work.itemsize)
+        + logits * sum(whole)
+        + 12 * work.vocabulary * made
+        + 4 * work.inner * work.itemsize * max(parts)
     )
 
 

@@ -27,8 +27,8 @@ def divided(recipe: Recipe, ranks: Ranks) -> Recipe:
     if ranks.size == 1:
         return recipe
     for path, value in moving(recipe).items():
-        if path.startswith("weighting.") and isinstance(value, PerMember):
-            raise ConfigError(f"`recipe.{path}` is set per member, which a controller takes in a single process only.")
+        if path.startswith(("weighting.", "breed.")) and isinstance(value, PerMember):
+            raise ConfigError(f"`recipe.{path}` is set per member, which it can be in a single process only.")
     breed = recipe.breed if isinstance(recipe.breed, NoBreeding) else BreedAll(recipe.breed, ranks)
     return replace(recipe, weighting=WeighAll(recipe.weighting, ranks), breed=breed)
 

@@ -85,6 +85,8 @@ def stacked(parts: Sequence[Any]) -> Any:
 def stacked_metrics(parts: Sequence[Metrics], members: Sequence[int], rows: Sequence[int]) -> Metrics:
     """Join metrics: NaN for members of which a process says nothing, a mean over rows of what is said of no member.
 
+    Timeouts are summed.
+
     >>> a, b = {"kl": torch.tensor([1.0]), "valid": torch.tensor(0.5)}, {"valid": torch.tensor(1.0)}
     >>> stacked_metrics([a, b], members=[1, 2], rows=[30, 10])
     {'kl': tensor([1., nan, nan]), 'valid': tensor(0.6250)}
@@ -92,8 +94,10 @@ def stacked_metrics(parts: Sequence[Metrics], members: Sequence[int], rows: Sequ
     found: Metrics = {}
     for name, known in {name: value for part in parts for name, value in part.items()}.items():
         if known.ndim:
-            nothing = [known.new_full((many, *known.shape[1:]), torch.nan) for many in members]
-            found[name] = torch.cat([part.get(name, empty) for part, empty in zip(parts, nothing)])
+            nothing = [torch.full((many, *known.shape[1:]), torch.nan, device=known.device) for many in members]
+            found[name] = torch.cat([part.get(name, empty).float() for part, empty in zip(parts, nothing)])
+        elif name.startswith("timeouts/"):  # counted, not averaged
+            found[name] = torch.stack([part[name] for part in parts if name in part]).sum()
         else:
             said = [(part[name] * count, count) for part, count in zip(parts, rows) if name in part]
             found[name] = torch.stack([value for value, _ in said]).sum() / max(sum(count for _, count in said), 1)

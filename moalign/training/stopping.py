@@ -37,9 +37,9 @@ class Stopping:
     @contextmanager
     def at_once(self) -> Iterator[None]:
         """End the process as soon as it is asked: nothing that is done inside is kept anyway."""
-        self.leave()
-        self._idle = True
+        self._idle = True  # before it looks: what is asked in between is heard
         try:
+            self.leave()
             yield
         finally:
             self._idle = False

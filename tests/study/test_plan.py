@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from moalign import Study, recipes
 from moalign.errors import ConfigError
 from moalign.study import _time
-from moalign.study._sizes import fitting, memory, waves
+from moalign.study._sizes import _training, fitting, memory, waves
 from moalign.study._time import Rates, seconds
 from moalign.study._work import Work, counted, work_of
 
@@ -51,6 +51,12 @@ def test_lengths_have_the_mean_and_keep_the_limit(work: Work) -> None:
         found = replace(work, mean=mean).lengths(100)
         assert found == sorted(found) and found[0] >= 1 and found[-1] <= 8
         assert sum(found) / 100 == pytest.approx(mean, abs=0.1)
+
+
+def test_logits_of_a_large_vocabulary_are_never_held_whole(work: Work) -> None:
+    small, large = (_training(replace(work, vocabulary=words)) for words in (1_000, 2**24))
+    # all of them would be 8 rows · 8 tokens · 2^24 words · 4 bytes = 4 GiB; 2^26 at most are made at a time
+    assert large - small <= 12 * 2**26 < 8 * 8 * 2**24 * 4
 
 
 def test_waves_are_cut_as_the_policy_cuts_them(work: Work) -> None:
@@ -154,11 +160,9 @@ def test_completions_in_the_data_are_not_sampled(tiny_study: Make) -> None:
 
 def test_beside_a_real_run(tiny_study: Make, runs: Path) -> None:
     recipe = recipes.gdpo(steps=3, prompts_per_step=8, max_completion_length=16, learning_rate=1e-2)
-    study, ends = tiny_study(recipe=recipe), []
-    study.run(runs / "tiny", on_step=lambda record: ends.append(_time.clock()) if "step" in record else None)
-    step = (ends[2] - ends[0]) / 2  # the first one warms up
+    study = tiny_study(recipe=recipe)
+    study.run(runs / "tiny", on_step=lambda record: None)
     files = [file for file in (runs / "tiny").rglob("*") if file.is_file()]
     plan = study.check(mean_length=12)  # a model that knows nothing ends one token in 18
     assert plan.kept_bytes == pytest.approx(sum(file.stat().st_size for file in files), rel=0.3)
-    predicted = (plan.seconds.sampling + plan.seconds.updating) / 3
-    assert step / 4 < predicted < 3 * step  # a tiny step is half made of what no layer does
+    assert min(plan.seconds.sampling, plan.seconds.updating, plan.seconds.valuing) > 0  # how near: benchmarks/plan.py
