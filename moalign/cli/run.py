@@ -26,7 +26,9 @@ def run(
         str, typer.Option(help="auto: start or continue; must: only continue; never: only start.")
     ] = "auto",
     only: Annotated[str | None, typer.Option(help="Run only the study of this name.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Studies run side by side; default: one per GPU, or per core.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Studies run side by side; default: one per GPU, or per core.")
+    ] = None,
     report_to: Annotated[list[str], typer.Option(help="tensorboard, wandb or trackio; may be repeated.")] = [],  # noqa: B006
     events: Annotated[bool, typer.Option("--events", hidden=True)] = False,
 ) -> None:
