@@ -16,7 +16,15 @@ from moalign.policies.batches import blocks, micro_batches
 from moalign.policies.checkpointing import checkpointable, checkpointed
 from moalign.policies.engines import Engine, Transformers
 from moalign.policies.prompts import ReadPrompts, can_read_prompts, shared_prompts
-from moalign.policies.scoring import completion_logits, cuts, hidden_scores, only_linear, output_layer, token_scores
+from moalign.policies.scoring import (
+    completion_logits,
+    cuts,
+    hidden_scores,
+    only_linear,
+    output_layer,
+    pass_overhead,
+    token_scores,
+)
 from moalign.policies.stacked import StackedMembers, positions
 from moalign.records import START, Couples, Need, Outputs, Requests, Rows, Samples, Snapshot, Stream
 
@@ -76,8 +84,7 @@ class ModelPolicy(StackedMembers):
         self.micro_rows, self.micro_members = micro_rows, micro_members
         self.sample_rows, self.engine = sample_rows, engine
         self.gradient_checkpointing = gradient_checkpointing
-        # a pass of its own costs as much as so many columns: little on a CPU, many small launches on a GPU
-        self._overhead = 128 if self.device.type == "cpu" else 8192
+        self._overhead = pass_overhead(self.device.type)
         self._can_share = can_read_prompts(model)
         self._only_linear: bool | None = None  # found out when it first matters
         needs = {Need.LOGPROBS, Need.ENTROPY, Need.REFERENCE}

@@ -1,5 +1,6 @@
 """From rows to log-probabilities: one pass over a micro-batch that reads only the completions' positions."""
 
+import functools
 import inspect
 from collections.abc import Sequence
 from typing import Any
@@ -27,9 +28,15 @@ def inputs(model: PreTrainedModel, mask: Bool[Tensor, "row token"], new: int) ->
     if bool(mask.all()):
         return {}
     said: dict[str, Any] = {"attention_mask": mask.long()}
-    if "position_ids" in inspect.signature(model.forward).parameters:  # not with ALiBi, which reads the mask
+    if _takes_positions(type(model)):
         said["position_ids"] = positions_of(mask)[:, -new:]
     return said
+
+
+@functools.cache
+def _takes_positions(model: type[PreTrainedModel]) -> bool:
+    """Tell whether a model is told positions; one with ALiBi reads the mask. Asked for every token."""
+    return "position_ids" in inspect.signature(model.forward).parameters
 
 
 def output_layer(model: PreTrainedModel) -> nn.Linear:
@@ -102,6 +109,11 @@ def completion_logits(
             **inputs(model, mask, mask.shape[1]),
         ).logits
     return read, hidden.seen[0]
+
+
+def pass_overhead(device: str) -> int:
+    """Return how many columns a pass of its own costs: little on a CPU, on a GPU many small launches."""
+    return 128 if device == "cpu" else 8192
 
 
 def cuts(lengths: Sequence[int], *, before: int = 0, overhead: int = 256) -> list[tuple[int, int]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from moalign.policies.hf import ModelPolicy
-from moalign.policies.scoring import cuts
+from moalign.policies.scoring import cuts, pass_overhead
 from moalign.study._work import Work
 
 MOST = 1 << 14  # members that are looked for
@@ -60,7 +60,10 @@ def _training(work: Work) -> int:
     shared = 2 * different <= rows and not work.recompute
     ends = work.lengths(work.rows)[-rows:]
     before = 0 if shared else work.prompt
-    parts = [(stop - start) * ends[stop - 1] for start, stop in cuts(ends, before=before, overhead=_pass(work))]
+    parts = [
+        (stop - start) * ends[stop - 1]
+        for start, stop in cuts(ends, before=before, overhead=pass_overhead(work.device))
+    ]
     read = (different if shared else rows) * work.prompt
     wide = 4 * 2 * work.hidden  # the norms work in single precision
     kept = wide + work.itemsize * (2 * work.hidden + 2 * work.queries + 2 * work.keys + 4 * work.inner)
@@ -76,10 +79,6 @@ def _training(work: Work) -> int:
         + 12 * work.vocabulary * made
         + 4 * work.inner * work.itemsize * max(parts)
     )
-
-
-def _pass(work: Work) -> int:
-    return 128 if work.device == "cpu" else 8192  # as `ModelPolicy`
 
 
 def kept(work: Work) -> int:

@@ -2,14 +2,18 @@
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from moalign.errors import ConfigError
+from moalign.errors import ConfigError, MoalignError
+
+if TYPE_CHECKING:
+    import transformers
+
+PAD, END, UNKNOWN = "<pad>", "<eos>", "<unk>"
 
 
 def kept(
@@ -25,15 +29,11 @@ def kept(
         return to
     if known is None and to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise ConfigError(f"`directory` {to} holds something else than a base model of this task; name another one.")
-    partial = to.with_name(f".{to.name}.{os.getpid()}")
-    try:
+    from moalign.runs.atomic import AGAIN, whole_directory  # here, because its room imports torch
+
+    with whole_directory(to, replace=True, rest=AGAIN) as partial:
         make(partial)
         (partial / record).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-        if to.exists():
-            shutil.rmtree(to)
-        partial.rename(to)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return to
 
 
@@ -42,6 +42,46 @@ def _read(path: Path) -> Mapping[str, Any] | None:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def character_tokenizer(characters: Sequence[str]) -> "transformers.PreTrainedTokenizerFast":
+    """Return a tokenizer with one token per character and ``<pad>``, ``<eos>``, ``<unk>``; pads on the left."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {token: i for i, token in enumerate([PAD, END, UNKNOWN, *characters])}
+    words = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    words.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    words.decoder = decoders.Fuse()
+    special = {"pad_token": PAD, "eos_token": END, "unk_token": UNKNOWN}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words, padding_side="left", clean_up_tokenization_spaces=False, **special
+    )
+
+
+def command(
+    make: Callable[..., Path], arguments: Sequence[str] | None, *, task: str, description: str, steps: int | None = None
+) -> None:
+    """Run ``python -m moalign.tasks.<task> DIRECTORY``; `steps` is the default, None takes no options."""
+    import argparse
+
+    example = "" if steps is None else f" --steps {steps} --seed 0"
+    parser = argparse.ArgumentParser(
+        prog=f"python -m moalign.tasks.{task}",
+        description=description,
+        epilog=f"example: python -m moalign.tasks.{task} models/{task}{example}",
+    )
+    parser.add_argument("directory", type=Path, metavar="DIRECTORY", help="where the models are, or will be")
+    if steps is not None:
+        parser.add_argument("--steps", type=int, default=steps, help=f"training steps of the base (default: {steps})")
+        parser.add_argument("--seed", type=int, default=0, help="of the parameters and the texts (default: 0)")
+        parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
+    options = vars(parser.parse_args(arguments))
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers' bars while saving: one file, at once
+    try:
+        print(make(options.pop("directory"), **options))
+    except MoalignError as error:
+        parser.error(str(error))
 
 
 @contextmanager

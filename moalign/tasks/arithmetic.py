@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moalign.errors import ConfigError, UnknownNameError, nearest
-from moalign.tasks._training import fit, fixed, kept, next_token_loss
+from moalign.tasks._training import END, PAD, character_tokenizer, command, fit, fixed, kept, next_token_loss
 
 if TYPE_CHECKING:  # torch and transformers only when a model or a tokenizer is asked for
     import transformers
@@ -35,7 +35,6 @@ SIZES = {"dev": 1024, "test": 4096}  # prompts held out; the rest, 2,980, is `tr
 MODEL = {"hidden_size": 160, "intermediate_size": 440, "num_hidden_layers": 3, "num_attention_heads": 4}
 TRAINING = {"learning_rate": 3e-3, "warmup": 30, "betas": (0.9, 0.95), "batch_size": 48, "initializer_range": 0.07}
 CHARACTERS = "0123456789+=#, "
-PAD, END, UNKNOWN = "<pad>", "<eos>", "<unk>"
 RECORD = "base.json"  # written last inside a base model's directory: what it was trained with
 
 
@@ -125,17 +124,7 @@ def pairs(count: int, *, seed: int = 0) -> list[dict[str, str]]:
 
 def tokenizer() -> "transformers.PreTrainedTokenizerFast":
     """Return a tokenizer with one token per character and ``<pad>``, ``<eos>``, ``<unk>``; pads on the left."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    special = {"pad_token": PAD, "eos_token": END, "unk_token": UNKNOWN}
-    vocabulary = {token: i for i, token in enumerate([*special.values(), *CHARACTERS])}
-    characters = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
-    characters.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    characters.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=characters, padding_side="left", clean_up_tokenization_spaces=False, **special
-    )
+    return character_tokenizer(CHARACTERS)
 
 
 # --- rewards: TRL's signature, larger is better, in [0, 1] ----------------------------------------------------------
@@ -255,23 +244,8 @@ def _trained(*, seconds: float | None, steps: int, seed: int, threads: int, prog
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train or reuse the base model from the command line."""
-    import argparse
-
-    parser = argparse.ArgumentParser(
-        prog="python -m moalign.tasks.arithmetic",
-        description="Train the base model of the arithmetic task (about a minute on 2 cores), or reuse it.",
-        epilog="example: python -m moalign.tasks.arithmetic models/arithmetic --steps 600 --seed 0",
-    )
-    parser.add_argument("directory", type=Path, metavar="DIRECTORY", help="where the model is, or will be")
-    parser.add_argument("--steps", type=int, default=600, help="training steps (default: 600)")
-    parser.add_argument("--seed", type=int, default=0, help="of the parameters and the texts (default: 0)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
-    options = vars(parser.parse_args(arguments))
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers' bars while saving: one file, at once
-    try:
-        print(train_base(options.pop("directory"), **options))
-    except ConfigError as error:
-        parser.error(str(error))
+    what = "Train the base model of the arithmetic task (about a minute on 2 cores), or reuse it."
+    command(train_base, arguments, task="arithmetic", description=what, steps=600)
 
 
 if __name__ == "__main__":

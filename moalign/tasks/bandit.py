@@ -17,16 +17,15 @@ lies above x + y = 1, so neither does a measured mean: noise cannot lift a hyper
     python -m moalign.tasks.bandit models/bandit        # write the base model, a few seconds
 """
 
-import json
 import os
 import random
-import shutil
 from collections.abc import Sequence
 from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moalign.errors import ConfigError, UnknownNameError, nearest
+from moalign.tasks._training import character_tokenizer, command, kept
 
 if TYPE_CHECKING:  # torch and transformers only when a model or a tokenizer is asked for
     import transformers
@@ -43,7 +42,7 @@ MODEL: dict[str, Any] = {
     "initializer_range": 0.3,  # of the output layer too, which stays frozen: arms must be able to win by far
 }
 TRAINING: dict[str, Any] = {"steps": 150, "batch_size": 64, "learning_rate": 1e-2, "seed": 0}
-RECORD = "base.json"  # written last inside a base model's directory: what it was made with
+RECORD = "bandit.json"  # written last inside a base model's directory: what it was made with
 
 
 # --- data ---------------------------------------------------------------------------------------------------------
@@ -155,17 +154,7 @@ def optimum(members: int) -> float:
 
 def tokenizer() -> "transformers.PreTrainedTokenizerFast":
     """Return a tokenizer with one token per character and ``<pad>``, ``<eos>``, ``<unk>``; pads on the left."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    special = {"pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"}
-    vocabulary = {token: i for i, token in enumerate([*special.values(), *"0123456789>", *ARMS])}
-    characters = Tokenizer(models.WordLevel(vocabulary, unk_token=special["unk_token"]))
-    characters.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    characters.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=characters, padding_side="left", clean_up_tokenization_spaces=False, **special
-    )
+    return character_tokenizer([*"0123456789>", *ARMS])
 
 
 def write_base(directory: str | os.PathLike[str]) -> Path:
@@ -173,24 +162,12 @@ def write_base(directory: str | os.PathLike[str]) -> Path:
 
     A base model of other settings is replaced. The directory appears whole or not at all.
     """
-    to, settings = Path(directory).absolute(), {"arms": BASE, "train": SIZES["train"], **MODEL, **TRAINING}
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        if not (to / RECORD).is_file() or "arms" not in (known := json.loads((to / RECORD).read_text("utf-8"))):
-            raise ConfigError(
-                f"`directory` {to} holds something else than a base model of this task; name another one."
-            )
-        if known == settings:
-            return to
-    model, partial = _trained(), to.with_name(f".{to.name}.{os.getpid()}")
-    try:
-        model.save_pretrained(partial)
+
+    def make(partial: Path) -> None:
+        _trained().save_pretrained(partial)
         tokenizer().save_pretrained(partial)
-        (partial / RECORD).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-        shutil.rmtree(to, ignore_errors=True)
-        partial.rename(to)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return to
+
+    return kept(directory, RECORD, {"arms": BASE, "train": SIZES["train"], **MODEL, **TRAINING}, make)
 
 
 def _trained() -> Any:
@@ -232,19 +209,8 @@ def _trained() -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write or reuse the base model from the command line."""
-    import argparse
-
-    parser = argparse.ArgumentParser(
-        prog="python -m moalign.tasks.bandit",
-        description="Write the base model of the bandit task (a few seconds), or reuse it.",
-        epilog="example: python -m moalign.tasks.bandit models/bandit",
-    )
-    parser.add_argument("directory", type=Path, metavar="DIRECTORY", help="where the model is, or will be")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers' bars while saving: one file, at once
-    try:
-        print(write_base(parser.parse_args(arguments).directory))
-    except ConfigError as error:
-        parser.error(str(error))
+    what = "Write the base model of the bandit task (a few seconds), or reuse it."
+    command(write_base, arguments, task="bandit", description=what)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from moalign.errors import ConfigError, UnknownNameError, nearest
 from moalign.tasks._courtesy import CURT, KINDS, PARTS, REPEATED, RUDE, START, UNOWED, judge, kind_of
-from moalign.tasks._training import fit, fixed, kept, next_token_loss, pair_loss
+from moalign.tasks._training import END, PAD, UNKNOWN, command, fit, fixed, kept, next_token_loss, pair_loss
 
 if TYPE_CHECKING:  # torch and transformers only when a model or a tokenizer is asked for
     import transformers
@@ -60,7 +60,6 @@ MODEL = {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 2, "n
 TRAINING = {"learning_rate": 3e-3, "warmup": 30, "betas": (0.9, 0.95), "batch_size": 64, "initializer_range": 0.07}
 REWARD_MODEL = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
 REWARD_TRAINING = {**TRAINING, "learning_rate": 2e-3, "steps": 200, "centre": 0.01, "reach": 0.95}
-PAD, END, UNKNOWN = "<pad>", "<eos>", "<unk>"
 RECORD = "replies.json"  # written last inside the directory: what its models were trained with
 
 
@@ -322,23 +321,8 @@ def _reward_model(*, seconds: float | None, seed: int, threads: int, progress: b
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train or reuse the two models from the command line."""
-    import argparse
-
-    parser = argparse.ArgumentParser(
-        prog="python -m moalign.tasks.replies",
-        description="Train the base and the reward model of the replies task (a minute on 2 cores), or reuse them.",
-        epilog="example: python -m moalign.tasks.replies models/replies --steps 400 --seed 0",
-    )
-    parser.add_argument("directory", type=Path, metavar="DIRECTORY", help="where the models are, or will be")
-    parser.add_argument("--steps", type=int, default=400, help="training steps of the base model (default: 400)")
-    parser.add_argument("--seed", type=int, default=0, help="of the parameters and the texts (default: 0)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
-    options = vars(parser.parse_args(arguments))
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers' bars while saving: one file, at once
-    try:
-        print(train(options.pop("directory"), **options))
-    except ConfigError as error:
-        parser.error(str(error))
+    what = "Train the base and the reward model of the replies task (a minute on 2 cores), or reuse them."
+    command(train, arguments, task="replies", description=what, steps=400)
 
 
 if __name__ == "__main__":

@@ -155,10 +155,10 @@ def test_base_is_reused_replaced_and_never_overwrites(base: Path, tmp_path: Path
     assert (bandit.write_base(tmp_path / "again") / "model.safetensors").read_bytes() == weights
     monkeypatch.setitem(bandit.TRAINING, "steps", 3)
     assert (bandit.write_base(short) / "model.safetensors").read_bytes() != weights
-    assert json.loads((short / "base.json").read_text())["steps"] == 3
+    assert json.loads((short / "bandit.json").read_text())["steps"] == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "short"]  # nothing partial is left
     assert torch.equal(torch.random.get_rng_state(), state)  # the caller's random numbers are left alone
-    for name, text in (("thesis.txt", "years of work"), ("base.json", '{"styles": {}}')):
+    for name, text in (("thesis.txt", "years of work"), ("base.json", '{"characters": "0123"}')):
         other = tmp_path / name.split(".")[0]
         other.mkdir()
         (other / name).write_text(text)

@@ -88,17 +88,9 @@ def generate(
     members, request, real = blocks(requests.member)
     context = acting(members)
     n, limit, many = requests.n, requests.max_new_tokens, len(requests.member) * requests.n
-    prompt_mask = requests.prompt_mask[request.flatten()]
-    prompt = requests.prompt_tokens[request.flatten()]
     width = int(requests.prompt_mask.sum(1).max())
-    prompt, prompt_mask = prompt[:, -width:], prompt_mask[:, -width:]
-
-    # one line more than there are rows, where fillers write
-    tokens = torch.full((many + 1, limit), pad_id, device=device)
-    logprobs = torch.zeros(many + 1, limit, device=device)
-    mask = torch.zeros(many + 1, limit, dtype=torch.bool, device=device)
-    finished = torch.zeros(many + 1, dtype=torch.bool, device=device)
-    ends = torch.tensor(list(eos_ids), device=device)
+    prompt = requests.prompt_tokens[request.flatten(), -width:]
+    prompt_mask = requests.prompt_mask[request.flatten(), -width:]
 
     cache = DynamicCache(config=model.config)
     with context:
@@ -106,6 +98,7 @@ def generate(
         logits = model(input_ids=prompt, past_key_values=cache, use_cache=True, logits_to_keep=1, **said).logits[:, -1]
     cache.batch_repeat_interleave(n)
     logits = logits.repeat_interleave(n, 0)
+    written = _Written(many, limit, pad_id, eos_ids, device)
     row = (request[:, :, None] * n + torch.arange(n, device=device)).flatten(1)  # block slot
     done = ~real.repeat_interleave(n, 1)
     row = row.masked_fill(done, many).flatten()
@@ -115,13 +108,7 @@ def generate(
 
     for t in range(limit):
         token, logprob = draw(logits, temperature, uniform[:, t])
-        live = ~done.flatten()
-        tokens[row, t] = torch.where(live, token, pad_id)
-        logprobs[row, t] = torch.where(live, logprob, 0.0)
-        mask[row, t] = live
-        end = live & torch.isin(token, ends)
-        finished[row] |= end
-        done = done | end.view(done.shape)
+        done = done | written.add(t, row, token, logprob, ~done.flatten()).view(done.shape)
         counts = (~done).sum(1).tolist()
         if t + 1 == limit or not any(counts):
             break
@@ -139,7 +126,38 @@ def generate(
             said = inputs(model, seen[:, : width + t + 1], 1)
             logits = model(input_ids=token[:, None], past_key_values=cache, use_cache=True, logits_to_keep=1, **said)
             logits = logits.logits[:, -1]
-    return Samples(tokens[:many], mask[:many], logprobs[:many], finished[:many])
+    return written.samples()
+
+
+class _Written:
+    """Completions as far as they are; one line more than there are rows, where fillers write."""
+
+    def __init__(self, rows: int, limit: int, pad_id: int, eos_ids: Sequence[int], device: torch.device):
+        self.pad_id, self.ends = pad_id, torch.tensor(list(eos_ids), device=device)
+        self.tokens = torch.full((rows + 1, limit), pad_id, device=device)
+        self.logprobs = torch.zeros(rows + 1, limit, device=device)
+        self.mask = torch.zeros(rows + 1, limit, dtype=torch.bool, device=device)
+        self.finished = torch.zeros(rows + 1, dtype=torch.bool, device=device)
+
+    def add(
+        self,
+        t: int,
+        row: Int[Tensor, "slot"],
+        token: Int[Tensor, "slot"],
+        logprob: Float[Tensor, "slot"],
+        live: Bool[Tensor, "slot"],
+    ) -> Bool[Tensor, "slot"]:
+        """Write the tokens at position `t` of the rows that go on; return which of them end with it."""
+        self.tokens[row, t] = torch.where(live, token, self.pad_id)
+        self.logprobs[row, t] = torch.where(live, logprob, 0.0)
+        self.mask[row, t] = live
+        end = live & torch.isin(token, self.ends)
+        self.finished[row] |= end
+        return end
+
+    def samples(self) -> Samples:
+        """Return what was written, without the fillers' line."""
+        return Samples(self.tokens[:-1], self.mask[:-1], self.logprobs[:-1], self.finished[:-1])
 
 
 def _staying(
