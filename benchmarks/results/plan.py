@@ -10,10 +10,9 @@ from benchmarks.results.records import Record, read
 SCALES = (0.5, 1.0, 2.0)  # tuning: one run each of the learning rate times these, for every arm
 TUNING_SEED = 1000
 FIRST = 10  # seeds before it were seen while things were chosen
-SEEDS, MORE_SEEDS = 5, 10  # of every arm; on arithmetic of the guided arms, the baseline and the controls
+SEEDS, MORE_SEEDS = 5, 10  # of every arm; of the guided arms, the baseline and the controls
 MORE = (GUIDED, "hypervolume-chebyshev", BASELINE, MEAN, WANDER)
 TASKS = ("arithmetic", "replies", "bandit")
-MORE_ON = "arithmetic"
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,9 @@ def jobs(tasks: Sequence[str] = TASKS, *, seeds: int = SEEDS, more: int = MORE_S
                 yield from (Job(task, arm.name, TUNING_SEED, scale) for scale in SCALES)
         for seed in range(FIRST, FIRST + seeds):
             yield from (Job(task, arm, seed) for arm in ARMS)
-    if MORE_ON in tasks:
+    for task in tasks:
         for seed in range(FIRST + seeds, FIRST + more):
-            yield from (Job(MORE_ON, arm, seed) for arm in MORE)
+            yield from (Job(task, arm, seed) for arm in MORE)
 
 
 def needs(job: Job, root: Path) -> list[Job] | None:
