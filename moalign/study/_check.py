@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from moalign.errors import ConfigError, RunError, StudyError
 from moalign.optimizers.simplex import Simplex
 from moalign.runs import RunDirectory
-from moalign.study._disk import disk_bytes
+from moalign.study._disk import kept, needed
 from moalign.study._preferences import wished_for
 from moalign.study._problems import MISSING, find_problems
-from moalign.study._sizes import available, fitting, kept, memory, resident
+from moalign.study._sizes import available, fitting, memory, resident
 from moalign.study._suggest import suggested
 from moalign.study._work import Work, work_of
 
@@ -78,7 +78,7 @@ class Plan:
     @property
     def disk_bytes(self) -> int:
         """The most that the run directory holds at once, with room to spare and a report."""
-        return disk_bytes(self.study, member=self.work.member, vocabulary=self.work.vocabulary)
+        return needed(self.work)
 
     @property
     def kept_bytes(self) -> int:

@@ -1,36 +1,44 @@
 """What a run takes on disk."""
 
+import math
 from typing import TYPE_CHECKING
 
-from moalign.records import Need
-from moalign.training.recipe import trained_members
+from moalign.study._work import Work
 
 if TYPE_CHECKING:
     from moalign.study._study import Study
 
-COPIES = 3  # of a member's parameters in a checkpoint: their own, and the optimizer's two moments
-CHARACTERS = 4  # of a token
-REPORT = 8 * 2**20  # report.html, which holds its plotting library, and front.json
+CHARACTERS = 4  # of a token, at most for most texts; with one of them the plan is near on the project's own tasks
+REPORT = 8 * 2**20  # report.html, which holds its plotting library
 
 
-def disk_bytes(study: "Study", *, member: int, vocabulary: int) -> int:
-    """Estimate the most that a run holds at once; `member` is the size of one member's parameters.
+def kept(work: Work, *, characters: int = 1) -> int:
+    """Return the bytes of a finished run's directory: checkpoints, points, metrics, rollouts and the front."""
+    line = 700 + work.members * (60 + 40 * work.objectives)
+    rollouts = 6144 + work.members * work.kept_groups * work.group * (20 + characters * work.limit)
+    front = work.behaviours * (1100 + 250 * work.objectives) + 6 * work.behaviours * 4 * work.prompt
+    return (
+        work.checkpoints * _checkpoint(work)
+        + work.behaviours * (work.member * _widening(work) + work.point_files + 6144)
+        + work.steps * line
+        + math.ceil(work.steps / work.save_steps) * rollouts
+        + front
+        + 4096
+    )
 
-    Checkpoints (one more than `save_total_limit`: the oldest goes when the new one is whole), a directory for each
-    point with the tokenizer, the kept rollouts, and a line for each step.
-    """
-    recipe = study.recipe
-    members, objectives = trained_members(recipe, study.members), len(study.trained())
-    copies = COPIES + (Need.PREVIOUS in recipe.needs)
-    checkpoints = (study.save_total_limit + 1) * (copies * members * member + 2**16)
-    offered = getattr(recipe.offer, "count", None)  # soups, whose adapters have the rank of all members together
-    points = study.members * member if offered is None else offered * members * member
-    tokenizers = 100 * vocabulary * (study.members if offered is None else offered)
-    rows = study.save_rollouts * members * recipe.num_generations
-    row = 100 + 20 * objectives + CHARACTERS * recipe.max_completion_length
-    rollouts = (recipe.steps // study.save_steps + 1) * (rows * row + 2**14) if rows else 0
-    lines = recipe.steps * (300 + 10 * members * (4 * objectives + 12))
-    return checkpoints + points + tokenizers + rollouts + lines + REPORT
+
+def needed(work: Work) -> int:
+    """Return the most that a run holds at once: one checkpoint more, as the oldest goes when the new one is whole."""
+    return kept(work, characters=CHARACTERS) + _checkpoint(work) + REPORT
+
+
+def _checkpoint(work: Work) -> int:
+    return work.copies * work.members * work.member + 2048
+
+
+def _widening(work: Work) -> int:
+    """Soups are adapters with the rank of all members together."""
+    return work.members if work.behaviours != work.members and not work.full and work.members > 1 else 1
 
 
 def way_out(study: "Study") -> str:

@@ -1,6 +1,5 @@
-"""What a study takes in memory and on disk, and how many members fit."""
+"""What a study takes in memory, and how many members fit."""
 
-import math
 from bisect import bisect_right
 from dataclasses import replace
 from pathlib import Path
@@ -79,21 +78,6 @@ def _training(work: Work) -> int:
         + 12 * work.vocabulary * made
         + 4 * work.inner * work.itemsize * max(parts)
     )
-
-
-def kept(work: Work) -> int:
-    """Return the bytes of a finished run's directory: checkpoints, points, metrics, rollouts and the front."""
-    checkpoint = 3 * work.members * work.member + 2048
-    point = work.member * _widening(work) + work.point_files + 6144
-    saves = math.ceil(work.steps / work.save_steps)
-    line = 700 + work.members * (60 + 40 * work.objectives)
-    rollouts = 6144 + work.members * work.kept_groups * work.group * (20 + work.limit)
-    front = work.behaviours * (1100 + 250 * work.objectives) + 6 * work.behaviours * 4 * work.prompt
-    return work.checkpoints * checkpoint + work.behaviours * point + work.steps * line + saves * rollouts + front + 4096
-
-
-def _widening(work: Work) -> int:
-    return work.members if work.behaviours != work.members and not work.full and work.members > 1 else 1
 
 
 def fitting(work: Work, available: int, *, held: int = 0) -> int:

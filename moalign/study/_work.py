@@ -63,6 +63,7 @@ class Work:
     valued: tuple[int, int]  # dev and test prompts
     save_steps: int
     checkpoints: int  # kept
+    copies: int  # of a member's numbers in a checkpoint: their own, the optimizer's two moments, a previous iterate
     kept_groups: int
     point_files: int  # bytes of the tokenizer beside each point
     device: str
@@ -144,6 +145,7 @@ def work_of(study: "Study", mean_length: float | int | None = None) -> Work:
         valued=(min(study.eval_prompts, len(dev)), min(study.eval_prompts, len(test))),
         save_steps=study.save_steps,
         checkpoints=min(study.save_total_limit, math.ceil(recipe.steps / study.save_steps)),
+        copies=3 + (Need.PREVIOUS in needs),
         kept_groups=min(study.save_rollouts, recipe.prompts_per_step),
         point_files=files_of(tokenizer_source(study)) or 70 * len(tokenizer),
         device="cuda" if torch.cuda.is_available() else "cpu",

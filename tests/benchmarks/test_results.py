@@ -105,8 +105,7 @@ def test_every_arm_is_tuned_alike_and_has_its_seeds() -> None:
             runs = [job for job in every if (job.task, job.arm) == (task, arm.name)]
             assert len([job for job in runs if job.scale is not None]) == (0 if arm.tuned_as else len(plan.SCALES))
             seeds = {job.seed for job in runs if job.scale is None}
-            more = task == plan.MORE_ON and arm.name in plan.MORE
-            assert len(seeds) == (plan.MORE_SEEDS if more else plan.SEEDS)
+            assert len(seeds) == (plan.MORE_SEEDS if arm.name in plan.MORE else plan.SEEDS)
             assert plan.TUNING_SEED not in seeds and min(seeds) == plan.FIRST > 2  # not those things were chosen on
     assert {GUIDED, BASELINE, MEAN, WANDER} < set(plan.MORE)
 
