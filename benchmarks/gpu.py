@@ -95,7 +95,7 @@ def theirs(options: Namespace) -> dict[str, float]:
     from trl.trainer.grpo_trainer import GRPOTrainer
 
     with tempfile.TemporaryDirectory() as where:
-        rewards: list[Any] = [even_for_trl, constant_for_trl]
+        rewards: list[Any] = [even_for_trl, low_for_trl]
         trainer = GRPOTrainer(
             model=model(options.shape),
             reward_funcs=rewards,
@@ -116,7 +116,7 @@ def low(completion_ids: list[list[int]], **columns: Any) -> list[float]:
     return [sum(i < 100 for i in ids) / max(len(ids), 1) for ids in completion_ids]
 
 
-def constant_for_trl(completions: Any, completion_ids: list[list[int]], **columns: Any) -> list[float]:
+def low_for_trl(completions: Any, completion_ids: list[list[int]], **columns: Any) -> list[float]:
     return low(completion_ids)
 
 

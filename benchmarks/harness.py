@@ -5,7 +5,6 @@ import logging
 import os
 import platform
 import resource
-import statistics
 import subprocess
 import time
 import warnings
@@ -13,12 +12,11 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 RECORDS = Path(__file__).parents[1] / "docs" / "results" / "benchmarks"  # figures on the page of results
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,28 +37,6 @@ class Claim:
 
 class Different(Exception):
     """The two did not compute the same: their times must not be compared."""
-
-
-def compare(
-    name: str,
-    ours: Callable[[], T],
-    rival: Callable[[], T],
-    *,
-    same: Callable[[T, T], str | None],
-    repeats: int,
-    unit: str = "s",
-    warm: int = 1,
-) -> Claim:
-    """Return the median times of both, run in turns; raise `Different` where `same` says how their values differ."""
-    for _ in range(warm):
-        problem = same(ours(), rival())
-        if problem is not None:
-            raise Different(f"{name}: {problem}; no time is given")
-    times: tuple[list[float], list[float]] = ([], [])
-    for i in range(repeats):
-        for which in (0, 1) if i % 2 == 0 else (1, 0):  # neither is always the one on warm caches
-            times[which].append(seconds(ours if which == 0 else rival))
-    return Claim(name, statistics.median(times[0]), statistics.median(times[1]), unit, repeats)
 
 
 def seconds(work: Callable[[], Any]) -> float:

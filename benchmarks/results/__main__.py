@@ -18,7 +18,7 @@ EXAMPLES = """examples:
   python -m benchmarks.results --minutes 60         # an hour of it; the same command goes on
   python -m benchmarks.results --tasks bandit       # one task
   python -m benchmarks.results --page               # only the page, from the records that are there
-  python -m benchmarks.results --smoke --out /tmp/r # every arm at a budget of seconds; its figures mean nothing"""
+  python -m benchmarks.results --smoke --out runs/smoke/results  # every arm, in minutes; means nothing"""
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from benchmarks.results import measures, plan
 from benchmarks.results.arms import ARMS, BASELINE, GUIDED, MEAN, WANDER
 from benchmarks.results.figure import curves, figure
 from benchmarks.results.records import Record, read_all
+from benchmarks.results.speed import speed, table
 from benchmarks.results.statistics import (
     Interval,
     interquartile_mean,
@@ -57,7 +58,7 @@ def write(root: Path, *, tasks: Sequence[str]) -> Path:
     parts += [_flattered(found) for task, found in final.items() if task == "replies"]
     if FINDINGS.exists():
         parts.append(FINDINGS.read_text(encoding="utf-8"))
-    parts += [_arms(), _rules(), _tuning(trials), _made(every)]
+    parts += [_arms(), _rules(), _tuning(trials), _made(every), speed(root / "benchmarks")]
     page.write_text("\n\n".join(part.strip() for part in parts if part.strip()) + "\n", encoding="utf-8")
     return page
 
@@ -133,8 +134,7 @@ def _table(task: str, records: Sequence[Record]) -> str:
             f"{_mean(found, lambda r: r.cpu_seconds):.0f}",
             f"{_mean(found, lambda r: r.peak_mb):.0f}",
         ])  # fmt: skip
-    lines = [head, ["---"] * len(head), *rows]
-    return f"## {task}\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"## {task}\n{table(head, rows)}"
 
 
 def _rollouts(root: Path, task: str, records: Sequence[Record]) -> str:
@@ -147,10 +147,9 @@ def _rollouts(root: Path, task: str, records: Sequence[Record]) -> str:
     lines = [
         f"## Rollouts to the baseline's final hypervolume ({task})",
         f"![Training curves]({root.name}/curves.svg)",
-        "| arm | paired seeds | arrived | share of the baseline's rollouts: median | least | most |\n"
-        + "| --- " * 6
-        + "|",
     ]
+    head = ("arm", "paired seeds", "arrived", "share of the baseline's rollouts: median", "least", "most")
+    rows = []
     for arm in (GUIDED, "hypervolume-chebyshev", MEAN, "linear-raw"):
         shares = []
         for run in _of(records, arm):
@@ -158,9 +157,10 @@ def _rollouts(root: Path, task: str, records: Sequence[Record]) -> str:
                 level = base[run.seed].curve[-1][1]
                 shares.append(measures.rollouts_to(run, level) / measures.rollouts_to(base[run.seed], level))
         if shares:
-            ends = " | ".join(_share(x) for x in (plain.median(shares), min(shares), max(shares)))
             arrived = sum(x < float("inf") for x in shares)
-            lines[-1] += f"\n| {arm} | {len(shares)} | {arrived} | {ends} |"
+            ends = [_share(x) for x in (plain.median(shares), min(shares), max(shares))]
+            rows.append([arm, str(len(shares)), str(arrived), *ends])
+    lines.append(table(head, rows))
     lines.append(
         "The curve is the hypervolume of all members' running mean rewards on the prompts they train on; it chooses "
         "nothing. The level is its last value in the baseline's run of the same seed; both are asked from when on they "
@@ -175,16 +175,13 @@ def _share(x: float) -> str:
 
 def _flattered(records: Sequence[Record]) -> str:
     """How far the learned reward is ahead of what it was learned from, at the points kept."""
-    lines = [
-        "## What the learned reward flatters (replies)",
-        "Learned courtesy minus true courtesy, mean of the kept points.",
-    ]
-    lines.append("| arm | difference |\n| --- | --- |")
+    rows = []
     for arm in ARMS:
         gaps = [measures.flattered(r, "courtesy", "true_courtesy") for r in _of(records, arm) if r.kept]
         if gaps:
-            lines[-1] += f"\n| {arm} | {_interval(interquartile_mean(gaps))} |"
-    return "\n\n".join(lines)
+            rows.append([arm, _interval(interquartile_mean(gaps))])
+    what = "Learned courtesy minus true courtesy, mean of the kept points."
+    return f"## What the learned reward flatters (replies)\n\n{what}\n\n{table(('arm', 'difference'), rows)}"
 
 
 def _arms() -> str:
@@ -223,22 +220,16 @@ def _rules() -> str:
 def _tuning(trials: Sequence[Record]) -> str:
     if not trials:
         return ""
-    lines = ["## Tuning trials", "Hypervolume on dev at the task's learning rate times each factor.", ""]
-    lines += [
-        f"| task | arm | {' | '.join(f'× {scale:g}' for scale in plan.SCALES)} |",
-        "| --- " * (2 + len(plan.SCALES)) + "|",
-    ]
+    rows = []
     for task in dict.fromkeys(r.task for r in trials):
         for arm in ARMS:
             found = {r.scale: r.hypervolume_dev for r in trials if (r.task, r.arm) == (task, arm)}
+            values = [found.get(scale, float("nan")) for scale in plan.SCALES]
             if found:
                 best = max(found.values())
-                cells = [
-                    f"**{v:.3f}**" if v == best else f"{v:.3f}"
-                    for v in (found.get(s, float("nan")) for s in plan.SCALES)
-                ]
-                lines.append(f"| {task} | {arm} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+                rows.append([task, arm, *(f"**{v:.3f}**" if v == best else f"{v:.3f}" for v in values)])
+    head = ("task", "arm", *(f"× {scale:g}" for scale in plan.SCALES))
+    return f"## Tuning trials\nHypervolume on dev at the task's learning rate times each factor.\n\n{table(head, rows)}"
 
 
 def _made(records: Sequence[Record]) -> str:

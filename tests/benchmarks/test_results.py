@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 
+import benchmarks
 from benchmarks.results import measures, page, plan
 from benchmarks.results.arms import ARMS, BASELINE, GUIDED, MEAN, WANDER
 from benchmarks.results.controls import Replayed, Walk, shuffled, time_mean, wander
 from benchmarks.results.one import keep
 from benchmarks.results.records import Member, Record, read, write
+from benchmarks.results.speed import COMMANDS, speed
 from benchmarks.results.statistics import (
     interquartile_mean,
     paired_difference,
@@ -23,7 +26,7 @@ from benchmarks.results.statistics import (
 from moalign.records import Setting
 
 
-@pytest.mark.parametrize("module", ["statistics", "measures", "one", "controls"])
+@pytest.mark.parametrize("module", ["statistics", "measures", "one", "controls", "speed"])
 def test_doctests(module: str) -> None:
     assert doctest.testmod(importlib.import_module(f"benchmarks.results.{module}")).failed == 0
 
@@ -223,3 +226,13 @@ def test_a_page_of_smoke_runs_says_so(tmp_path: Path) -> None:
     root = tmp_path / "results"
     write(record(GUIDED, 0, 0.5, smoke=True), root / "arithmetic" / GUIDED / "seed-00.json")
     assert "their figures mean nothing" in page.write(root, tasks=["arithmetic"]).read_text(encoding="utf-8")
+
+
+def test_figures_of_other_benchmarks_are_on_the_page_or_said_to_be_missing(tmp_path: Path) -> None:
+    claim = {"name": "equal lengths", "ours": 0.5, "rival": 1.0, "ratio": 0.5, "unit": "s", "repeats": 9}
+    (tmp_path / "step.json").write_text(json.dumps({"claims": [claim], "machine": "a core", "commit": "abc"}))
+    text = speed(tmp_path)
+    assert "a core; commit abc." in text and "| equal lengths | 0.5 | 1 | 0.5 | s | 9 |" in text
+    assert "**soak**, thousands of steps: not measured." in text
+    commands = {path.stem for path in Path(benchmarks.__path__[0]).glob("*.py")}
+    assert {name.partition("-")[0] for name in COMMANDS} <= commands
