@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 CODE = re.compile(r"^\S+\.sha256: ")  # a difference in a function's source, of the same name
 SHOWN = 12  # differences listed before "and N more"
+# what may change on the way, because memory or disk did not suffice: the study stays the same
+HOW = ("micro_rows", "sample_rows", "gradient_checkpointing", "save_steps", "save_total_limit", "save_rollouts")
 _LOCKED: "weakref.WeakSet[RunDirectory]" = weakref.WeakSet()  # held by this process
 
 
@@ -58,10 +60,17 @@ class RunDirectory:
         self.report_path = self.path / "report.html"
         self.checkpoints = self.path / "checkpoints"
         self._lock: int | None = None
+        self._good: set[int] = set()  # checkpoints that this process has written or read through
 
     def point_path(self, id: str) -> Path:
         """Return where the files of a point of the front live."""
         return self.path / "points" / id
+
+    def discard_points(self) -> None:
+        """Delete the files of all points: members have been trained since they were written."""
+        if (self.path / "points").exists():
+            with saying(self.path / "points"):
+                shutil.rmtree(self.path / "points")
 
     # --- opening ---------------------------------------------------------------------------------------------------
 
@@ -94,6 +103,7 @@ class RunDirectory:
         except RunError:
             self.close()
             raise
+        self._update_how(new)
         for left in [path for name in (".", "checkpoints", "points", "rollouts")
                      for path in (self.path / name).glob(f".*{WRITING}")]:  # fmt: skip
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
@@ -104,6 +114,7 @@ class RunDirectory:
         if not self.spec_path.exists():
             return
         found = differences(self.spec, json.loads(json.dumps(plain(spec))))
+        found = [line for line in found if line.partition(":")[0] not in HOW]
         changed = [line for line in found if not CODE.search(line)]
         for line in found:
             if CODE.search(line):  # a mended reward must not cost the run
@@ -115,6 +126,14 @@ class RunDirectory:
             raise RunError(
                 f"`{self.path}` is the run of another study; choose another directory. It differs in\n{lines}"
             )
+
+    def _update_how(self, new: Mapping[str, Any]) -> None:
+        old = self.spec
+        changed = [name for name in HOW if name in new and old.get(name) != new[name]]
+        if changed:
+            said = ", ".join(f"`{name}` {old.get(name)} -> {new[name]}" for name in changed)
+            log.warning("%s goes on with %s: the last digits of its numbers may differ", self.path, said)
+            write_json(self.spec_path, {**old, **{name: new[name] for name in changed}})
 
     def discard(self) -> None:
         """Undo the `create` of a run in which nothing has been written yet."""
@@ -226,7 +245,9 @@ class RunDirectory:
 
     def save_state(self, step: int, state: Mapping[str, Any]) -> Path:
         """Save everything that the run needs to go on at `step`: a nested dict of tensors and plain values."""
-        return write_state(self.checkpoints, step, state)
+        path = write_state(self.checkpoints, step, state)
+        self._good.add(step)
+        return path
 
     def lacks_room(self, state: Mapping[str, Any]) -> str | None:
         """Return in words that a checkpoint of `state` does not fit on the disk any more, or None when it does."""
@@ -239,7 +260,9 @@ class RunDirectory:
         for step in steps:
             damage = check_state(self.checkpoints, step)
             if damage is None:
+                self._good.add(step)
                 return step
+            self._good.discard(step)
             log.warning("skipping the damaged checkpoint of step %d in %s: %s", step, self.path, damage)
         if steps:
             log.warning("no checkpoint in %s is good: training starts from its beginning", self.path)
@@ -250,13 +273,18 @@ class RunDirectory:
         return read_state(self.checkpoints, step)
 
     def prune(self, keep: int) -> None:
-        """Delete all but the newest `keep` good checkpoints; damaged ones do not count and go too."""
+        """Delete all but the newest `keep` good checkpoints; damaged ones do not count and go too.
+
+        Those that this process has written or read through are not read through again.
+        """
         if keep < 1:
             raise ConfigError(f"`keep` is {keep}; keep at least one checkpoint.")
         good = 0
         for step in steps_saved(self.checkpoints):
-            if good < keep and check_state(self.checkpoints, step) is None:
+            if good < keep and (step in self._good or check_state(self.checkpoints, step) is None):
+                self._good.add(step)
                 good += 1
             else:
+                self._good.discard(step)
                 with saying(self.checkpoints):
                     shutil.rmtree(self.checkpoints / f"step-{step:06d}")

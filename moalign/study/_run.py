@@ -2,12 +2,14 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moalign.errors import MoalignError, RunError
+import torch
+
+from moalign.errors import MoalignError, RunError, TrainingError
 from moalign.fronts import Front
 from moalign.records import Policy, State
 from moalign.runs import RunDirectory, write_json
@@ -23,7 +25,7 @@ from moalign.training.ranked import session_of
 from moalign.training.ranks import Ranks, together
 from moalign.training.recipe import knobs, trained_members
 from moalign.training.session import resume_from
-from moalign.training.shares import cut, refuse_idle, take_all
+from moalign.training.shares import cut, light, refuse_idle, take_all
 from moalign.training.stopping import Stopping
 
 if TYPE_CHECKING:
@@ -68,8 +70,9 @@ def run(
             ):
                 ranks.first(lambda: _begin(study, directory, made))
                 stopping.leave()
-                policy, state = _train(study, made, directory, bars, stopping, ranks)
-                return value(study, made, policy, state, directory, bars, stopping, ranks)
+                with _room_in_memory(directory):
+                    policy, state = _train(study, made, directory, bars, stopping, ranks)
+                    return value(study, made, policy, state, directory, bars, stopping, ranks)
 
 
 def _unseen(record: dict[str, Any]) -> None:
@@ -148,7 +151,22 @@ def _train(
         state = resume_from(policy, cut(ranks.first(lambda: directory.load_state(saved)), ranks))
     ranks.first(lambda: directory.truncate_metrics(session.start))
     progress.training(session.start, recipe.steps)
+    if session.start < recipe.steps:
+        ranks.first(directory.discard_points)  # of a run whose last checkpoints were damaged since
     policy, state = train(session, recipe, policy, made.train, state)
     if session.saved != recipe.steps:
         session.save(recipe.steps, policy, state)
-    return policy, take_all(policy, state, ranks)
+    return policy, take_all(policy, light(state), ranks)
+
+
+@contextlib.contextmanager
+def _room_in_memory(directory: RunDirectory) -> Iterator[None]:
+    """Say what to do when a GPU's memory does not suffice."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"the GPU's memory is full: {str(error).partition('. ')[0]}. Set `micro_rows` or `sample_rows`, or lower "
+            "them, set `gradient_checkpointing=True`, or train fewer members; `moalign check` says how many fit. "
+            f"`{directory.path}` keeps what was saved."
+        ) from error

@@ -17,7 +17,7 @@ from moalign.training.gather import tensors_of
 from moalign.training.ranks import Ranks
 from moalign.training.recipe import Recipe, moving
 from moalign.training.session import resume_from
-from moalign.training.shares import cut, cut_state, host, stacked, stacked_metrics, take_all
+from moalign.training.shares import cut, cut_state, host, light, stacked, stacked_metrics, take_all
 from moalign.weighting import Controller
 from moalign.weighting.controller import Weights
 
@@ -76,8 +76,7 @@ class BreedAll:
     ranks: Ranks
 
     def __call__(self, policy: Policy, state: State, points: Points) -> tuple[Policy, State]:
-        small = {name: value for name, value in state.items() if name not in ("weighting", "collect", "update")}
-        small["update"] = {name: value for name, value in state["update"].items() if name == "active"}
+        small = {name: value for name, value in light(state).items() if name not in ("weighting", "collect")}
         seen = stacked(self.ranks.all(host({"state": small, "values": points.values, "names": points.names})))
         points = replace(points, values=seen["values"], names=seen["names"])
         try:

@@ -57,6 +57,11 @@ def cut_state(state: State, own: Sequence[int]) -> State:
     return {**gather_state(divided, own), "weighting": state["weighting"]}
 
 
+def light(state: State) -> State:
+    """Return the state without what an optimizer keeps, which is larger than the members themselves."""
+    return {**state, "update": {name: value for name, value in state["update"].items() if name == "active"}}
+
+
 def take_all(policy: Policy, state: State, ranks: Ranks) -> State:
     """Put all members into this process's policy, and return their state."""
     if ranks.size == 1:

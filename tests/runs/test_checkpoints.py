@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from moalign.errors import ConfigError, RunError
-from moalign.runs import RunDirectory
+from moalign.runs import RunDirectory, directory
 from moalign.runs.atomic import whole_directory
 from moalign.runs.checkpoints import state_bytes
 from moalign.runs.space import used_bytes
@@ -143,6 +143,18 @@ def test_prune(tmp_path):
     assert sorted(os.listdir(run.checkpoints)) == ["step-000003", "step-000010"]
     with pytest.raises(ConfigError, match="`keep` is 0"):
         run.prune(0)
+
+
+def test_what_was_read_through_is_not_read_through_again(tmp_path, monkeypatch):
+    first = RunDirectory(tmp_path)
+    first.save_state(1, {"x": 1})
+    run, read = RunDirectory(tmp_path), []
+    check = directory.check_state
+    monkeypatch.setattr(directory, "check_state", lambda path, step: read.append(step) or check(path, step))
+    for step in (2, 3):
+        run.save_state(step, {"x": step})
+        run.prune(3)
+    assert read == [1]
 
 
 def test_what_a_kill_leaves_is_not_a_checkpoint_and_is_cleared(tmp_path):

@@ -233,12 +233,16 @@ def test_a_damaged_checkpoint_costs_steps_and_nothing_else(
         data = bytearray(file.read_bytes())
         data[len(data) // 2] ^= 1
         file.write_bytes(data[: len(data) // 2] if damage == "truncated" else data)
+    stale = runs / "tiny" / "points" / "m00" / "stale"  # saved at the end of a training that the checkpoints have lost
+    stale.parent.mkdir(parents=True)
+    stale.touch()
     steps: list[int] = []
     with caplog.at_level(logging.WARNING):
         make().run(runs / "tiny", on_step=lambda record: steps.append(record.get("step", -1)))
     assert "skipping the damaged checkpoint of step 3" in caplog.text
     assert ("training starts from its beginning" in caplog.text) == (damage == "all")
     assert [step for step in steps if step >= 0] == ([0, 1, 2, 3] if damage == "all" else [2, 3])
+    assert not stale.exists() and len(list(stale.parent.iterdir())) > 1
     assert_same_end(runs / "tiny", runs / "whole")
 
 

@@ -16,6 +16,8 @@ import torch
 from moalign import Objective, PerMember, RewardError, RunError, Study, load, recipes
 from moalign.errors import TrainingError
 from moalign.fronts import print_front
+from moalign.policies.hf import ModelPolicy
+from moalign.records import Need, Outputs, Rows, Snapshot
 from moalign.runs import RunDirectory
 
 Make = Callable[..., Study]
@@ -74,7 +76,7 @@ def raises(completions: list[str], **columns: Any) -> list[float]:
         (text, "'good' .str. for sample 0 is not a number"),
         (bare_text, "must return a list"),
         (infinite, "return a finite number, or None"),
-        (raises, r"raised KeyError: 'answer_key' .*test_while_running.py, line 67\) on a batch of 24"),
+        (raises, r"raised KeyError: 'answer_key' .*test_while_running.py, line 69\) on a batch of 24"),
     ],
 )
 def test_a_broken_reward_ends_the_run_by_name(tiny_study: Make, runs: Path, reward: Any, message: str) -> None:
@@ -202,6 +204,28 @@ def test_a_run_whose_members_all_stopped_is_an_error(tiny_study: Make, runs: Pat
     with pytest.raises(TrainingError, match="every member has stopped"):
         tiny_study(recipe=recipes.gdpo(**{**SMALL, "learning_rate": 1e30})).run(runs / "tiny")
     assert not (runs / "tiny" / "front.json").exists()
+
+
+def test_a_full_gpu_is_an_error_with_a_way_out_that_may_be_taken(
+    tiny_study: Make, runs: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    forward, rows = ModelPolicy.forward, 2 * 4  # of a member
+
+    def full(self: ModelPolicy, part: Rows, needs: frozenset[Need], *, at: Snapshot | None = None) -> Outputs:
+        if len(part) == rows and started:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return forward(self, part, needs, at=at)
+
+    started: list[bool] = []
+    monkeypatch.setattr(ModelPolicy, "forward", full)
+    study = tiny_study(recipe=recipes.gdpo(**SMALL), save_steps=1)
+    with pytest.raises(TrainingError, match=r"memory is full: CUDA out of memory\. Set `micro_rows`"):
+        study.run(runs / "tiny", on_step=lambda line: started.append(True) if line.get("step") == 1 else None)
+    assert RunDirectory(runs / "tiny").latest_checkpoint() == 2
+    mended = study.replace(micro_rows=rows // 2)
+    assert len(mended.run(runs / "tiny", resume="must")) > 0
+    assert "goes on with `micro_rows` None -> 4: the last digits" in caplog.text
+    assert RunDirectory(runs / "tiny").spec["micro_rows"] == 4
 
 
 # --- the disk -----------------------------------------------------------------------------------------------------
