@@ -110,6 +110,14 @@ class Requests:
     n: int
     max_new_tokens: int
     temperature: Float[Tensor, "request"]  # 0 is greedy
+    place: Int[Tensor, "request"] | None = None  # among its member's, where other processes have some; None: all here
+
+    def select(self, index: Int[Tensor, "n"]) -> "Requests":
+        """Return these requests, in this order."""
+        picked = {
+            f.name: getattr(self, f.name)[index] for f in fields(self) if isinstance(getattr(self, f.name), Tensor)
+        }
+        return replace(self, **picked)
 
 
 @dataclass(frozen=True)
@@ -305,7 +313,10 @@ class Policy(Protocol):
 
     def forward(self, rows: Rows, needs: frozenset[Need], *, at: Snapshot | None = None) -> Outputs: ...
 
-    def split(self, rows: Rows, *, couples: Couples) -> Iterable[Rows]: ...
+    def split(self, rows: Rows, *, couples: Couples) -> Iterable[Rows]: ...  # perhaps other processes have some
+
+    def summed(self, parts: Sequence[Tensor]) -> list[Tensor]:  # over all processes that the rows are split among
+        return list(parts)
 
     def snapshot(self, members: Sequence[str] | None = None) -> Snapshot: ...
 

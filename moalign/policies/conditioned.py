@@ -74,6 +74,10 @@ class Conditioned:
         """Yield the policy's micro-batches."""
         return self.policy.split(rows, couples=couples)
 
+    def summed(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        """Return each tensor's sum over the processes that rows are split among."""
+        return self.policy.summed(parts)
+
     def snapshot(self, members: Sequence[str] | None = None) -> Snapshot:
         """Return copies of the shared tensors, under the policy's own member's name."""
         positions(members or (), self.members)

@@ -1,9 +1,9 @@
 """Random tokens from uniforms that are drawn up front, so that a member's tokens do not depend on its company."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from moalign.records import Requests, Stream
@@ -11,21 +11,34 @@ from moalign.records import Requests, Stream
 
 def uniforms(requests: Requests, members: Sequence[str], stream: Stream) -> Float[Tensor, "row token"]:
     """Draw every uniform that the requests can use, each member's from the generator of its own name."""
-    member = requests.member.cpu().repeat_interleave(requests.n)
-    out = torch.empty(len(member), requests.max_new_tokens)
-    for k, name in enumerate(members):
-        rows = member == k
-        out[rows] = torch.rand(int(rows.sum()), requests.max_new_tokens, generator=stream.generator(name))
-    return out
+    out = torch.empty(len(requests.member) * requests.n, requests.max_new_tokens)
+    return _drawn(requests, members, stream, out, lambda count, key: torch.rand(count, out.shape[1], generator=key))
 
 
 def seeds(requests: Requests, members: Sequence[str], stream: Stream) -> Int[Tensor, "row"]:
     """Draw a seed for every completion, each member's from the generator of its own name."""
+    out = torch.empty(len(requests.member) * requests.n, dtype=torch.long)
+    return _drawn(requests, members, stream, out, lambda n, key: torch.randint(2**63 - 1, (n,), generator=key))
+
+
+def _drawn(
+    requests: Requests,
+    members: Sequence[str],
+    stream: Stream,
+    out: Shaped[Tensor, "row *rest"],
+    draw: Callable[[int, torch.Generator], Tensor],
+) -> Shaped[Tensor, "row *rest"]:
+    """Fill `out` with what would be drawn for its rows if all of their members' requests were here."""
     member = requests.member.cpu().repeat_interleave(requests.n)
-    out = torch.empty(len(member), dtype=torch.long)
     for k, name in enumerate(members):
-        rows = member == k
-        out[rows] = torch.randint(2**63 - 1, (int(rows.sum()),), generator=stream.generator(name))
+        rows = (member == k).nonzero().flatten()
+        if not len(rows):
+            continue
+        if requests.place is None:
+            out[rows] = draw(len(rows), stream.generator(name))
+        else:
+            line = requests.place.cpu()[rows // requests.n] * requests.n + rows % requests.n
+            out[rows] = draw(int(line.max()) + 1, stream.generator(name))[line]
     return out
 
 

@@ -25,6 +25,7 @@ from moalign.policies.scoring import (
     pass_overhead,
     token_scores,
 )
+from moalign.policies.shared_rows import own_groups, shared
 from moalign.policies.stacked import StackedMembers, positions
 from moalign.records import START, Couples, Need, Outputs, Requests, Rows, Samples, Snapshot, Stream
 
@@ -107,7 +108,8 @@ class ModelPolicy(StackedMembers):
         return at.tensors, positions([self.members[k] for k in members], at.members)
 
     def split(self, rows: Rows, *, couples: Couples) -> Iterator[Rows]:
-        """Yield micro-batches of the kept rows; see `micro_batches`."""
+        """Yield micro-batches of the kept rows that are this process's; see `micro_batches`."""
+        rows = own_groups(rows, self.mates)
         return micro_batches(rows, couples=couples, micro_rows=self.micro_rows, micro_members=self.micro_members)
 
     def sample(self, requests: Requests, *, stream: Stream, at: Snapshot | None = None) -> Samples:
@@ -119,7 +121,7 @@ class ModelPolicy(StackedMembers):
             prompt_mask=requests.prompt_mask.to(self.device),
             temperature=requests.temperature.to(self.device),
         )
-        return self.engine.generate(self, requests, stream=stream, at=at)
+        return shared(self.mates, requests, lambda own: self.engine.generate(self, own, stream=stream, at=at))
 
     def forward(self, rows: Rows, needs: frozenset[Need], *, at: Snapshot | None = None) -> Outputs:
         """Return log-probabilities of the rows' tokens, at their temperatures, and what else is needed; 0 if masked."""

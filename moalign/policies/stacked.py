@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from moalign.errors import ConfigError, UnknownNameError, nearest
+from moalign.mates import ALONE, Mates
 from moalign.records import Snapshot, Stacked
 
 
@@ -20,6 +21,7 @@ class StackedMembers:
 
     members: tuple[str, ...]
     tensors: dict[str, Tensor]
+    mates: Mates = ALONE  # the processes that rows are split among
 
     def __init__(self, members: Sequence[str], tensors: Mapping[str, Tensor]):
         self._adopt(members, tensors)
@@ -35,6 +37,10 @@ class StackedMembers:
     def parameters(self) -> dict[str, Stacked]:
         """Return the trainable leaves; an update writes into them in place."""
         return {name: Stacked(tensor, 0) for name, tensor in self.tensors.items()}
+
+    def summed(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        """Return each tensor's sum over the processes that rows are split among."""
+        return self.mates.summed(parts)
 
     def snapshot(self, members: Sequence[str] | None = None) -> Snapshot:
         """Return copies of these members' tensors (of all members by default)."""

@@ -121,7 +121,8 @@ class Scorer:
         metrics: dict[str, float] = {}
         extras: dict[str, list[Any]] = {}
         for one, answer in zip(self._calls, self._answers(arguments)):
-            self._count(one, answer, metrics)
+            if len(prompts):
+                self._count(one, answer, metrics)
             for o in one.objectives:
                 given = [None] * len(prompts) if answer is None else answer[0]
                 table[o.name] = as_numbers(o.name, given, completions)

@@ -31,4 +31,5 @@ def outputs_of(
             if (x := getattr(found, name)) is not None:
                 empty = torch.zeros((*rows.tokens.shape, *x.shape[2:]), device=rows.tokens.device)
                 whole.setdefault(name, empty)[part.index, : x.shape[1]] = x.float()
+    whole = dict(zip(whole, policy.summed(list(whole.values()))))  # rows of other processes are 0 here
     return Outputs(whole["logprobs"], values=whole.get("values"))

@@ -23,6 +23,7 @@ from moalign.policies.engines import Engine, engine_of
 from moalign.policies.peft_format import lora_options
 from moalign.records import Need, Policy, Setting
 from moalign.rewards import Scorer
+from moalign.rewards.shared import SharedScorer
 from moalign.rollouts.environment import Ledger, TextEnvironment
 from moalign.study._preferences import preference_points, wished_for
 from moalign.training.ranks import ALONE, Ranks
@@ -61,7 +62,7 @@ def assemble(study: "Study", ranks: Ranks = ALONE) -> Assembled:
     trained = tuple(objective for objective in objectives if objective.optimize)
     train, dev, test = datasets_of(study, tokenizer)
     held_out(train, dev, test)
-    scorer = Scorer(objectives)
+    scorer = Scorer(objectives) if ranks.parts == 1 else SharedScorer(objectives, ranks)
     warned: set[str] = set()  # of constant objectives: once for all environments
     missing = scorer.problems(list(train.columns))
     if missing:
@@ -207,13 +208,14 @@ def _policy(study: "Study", model: Any, tokenizer: Any, ranks: Ranks) -> Policy:
         "tokenizer": tokenizer,
     }
     lora = lora_config(study.peft_config)
-    policy: Policy
+    policy: FullModel | LoraMembers
     if study.peft_config == "full":
         policy = FullModel(model, **common)
     elif lora is None:
         policy = LoraMembers(model, seed=study.seed, **common)
     else:
         policy = LoraMembers.from_peft(model, lora, seed=study.seed, **common)
+    policy.mates = ranks
     beside = {Need.REFERENCE, Need.OLD, Need.OLD_VALUES, Need.PREVIOUS}  # the loop's and the collector's affair
     missing = study.recipe.needs - policy.provides - beside
     if missing:

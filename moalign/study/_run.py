@@ -52,10 +52,11 @@ def run(
         if finished is not None and resume != "never":
             return finished
         ranks.first(lambda: _check(study, directory))
-        refuse_idle(trained_members(study.recipe, study.members), ranks)
+        members = trained_members(study.recipe, study.members)
+        refuse_idle(members, study.recipe.prompts_per_step, ranks)
         if not ranks.leads:
             report_to, callbacks, on_step = "none", (), _unseen
-        with directory, Stopping() as stopping:
+        with ranks.teams(members) as ranks, directory, Stopping() as stopping:
             existed = ranks.first(lambda: directory.create(study.spec(), resume=resume))
             try:
                 with stopping.at_once():

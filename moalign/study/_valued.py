@@ -26,7 +26,7 @@ def everybodys(found: Evaluation, offered: Policy, ranks: Ranks) -> Evaluation:
     """Return the evaluation of all that is offered from what each process has found."""
     if ranks.size == 1:
         return found
-    return joined([part for part in ranks.all(found if ranks.share(len(offered.members)) else None) if part])
+    return joined([part for part in ranks.each(found if ranks.share(len(offered.members)) else None) if part])
 
 
 def joined(parts: Sequence[Evaluation]) -> Evaluation:

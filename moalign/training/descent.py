@@ -111,8 +111,11 @@ def differentiate(policy: Policy, rows: Rows, losses: TotalLoss) -> tuple[Float[
                     sums[name] += gradient
         total = total + loss.detach()
     if total is None:  # nothing was kept: there is no gradient
-        return torch.zeros_like(losses.preferences), [{n: torch.zeros_like(p) for n, p in parameters.items()}]
-    return total, gradients
+        total = torch.zeros_like(losses.preferences)
+        gradients = [{n: torch.zeros_like(p) for n, p in parameters.items()} for _ in range(total.shape[1])]
+    total, *found = policy.summed([total, *(g for sums in gradients for g in sums.values())])
+    each = iter(found)
+    return total, [{name: next(each) for name in parameters} for _ in gradients]
 
 
 def gram_of(gradients: Gradients) -> Float[Tensor, "member channel channel"]:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from moalign.errors import ConfigError
+from moalign.mates import host
 from moalign.parts import PerMember
 from moalign.records import Metrics, Points, Policy, Rows, Setting, Signals, State
 from moalign.training.breed import NoBreeding
@@ -17,7 +18,7 @@ from moalign.training.gather import tensors_of
 from moalign.training.ranks import Ranks
 from moalign.training.recipe import Recipe, moving
 from moalign.training.session import resume_from
-from moalign.training.shares import cut, cut_state, host, light, stacked, stacked_metrics, take_all
+from moalign.training.shares import cut, cut_state, light, stacked, stacked_metrics, take_all
 from moalign.weighting import Controller
 from moalign.weighting.controller import Weights
 
@@ -41,7 +42,7 @@ class WeighAll(Controller):
     ranks: Ranks
 
     def init(self, preferences: Float[Tensor, "member objective"], setting: Setting) -> State:
-        return self.inner.init(torch.cat(self.ranks.all(preferences)), setting)
+        return self.inner.init(torch.cat(self.ranks.each(preferences)), setting)
 
     def weigh(self, state: State, rows: Rows) -> Weights:
         known = tensors_of(state)
@@ -54,7 +55,7 @@ class WeighAll(Controller):
 
     def observe(self, state: State, signals: Signals) -> State:
         each = {name: value for name, value in signals.metrics.items() if value.ndim}
-        told = self.ranks.all(host({"means": signals.means, "stds": signals.stds, "metrics": each}))
+        told = self.ranks.each(host({"means": signals.means, "stds": signals.stds, "metrics": each}))
         members = [len(part["means"]) for part in told]
         metrics = stacked_metrics([part.pop("metrics") for part in told], members, members)
         return self.inner.observe(state, replace(signals, **stacked(told), metrics=metrics))
@@ -77,7 +78,7 @@ class BreedAll:
 
     def __call__(self, policy: Policy, state: State, points: Points) -> tuple[Policy, State]:
         small = {name: value for name, value in light(state).items() if name not in ("weighting", "collect")}
-        seen = stacked(self.ranks.all(host({"state": small, "values": points.values, "names": points.names})))
+        seen = stacked(self.ranks.each(host({"state": small, "values": points.values, "names": points.names})))
         points = replace(points, values=seen["values"], names=seen["names"])
         try:
             asked = {**seen["state"], "weighting": state["weighting"]}

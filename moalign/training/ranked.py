@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
+from moalign.mates import host
 from moalign.records import Metrics, Policy, State
 from moalign.training.ranks import ALONE, Agreed, Ranks
 from moalign.training.session import Session
-from moalign.training.shares import host, joined, share_of, stacked, stacked_metrics
+from moalign.training.shares import joined, share_of, stacked, stacked_metrics
 from moalign.training.shown import Shown
 from moalign.training.stopping import Stopping
 

@@ -7,14 +7,15 @@ Every exchange is answered by all processes: one that fails says so in place of 
 import logging
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from moalign.errors import MoalignError, RunError
 from moalign.models import best_device
@@ -32,10 +33,13 @@ class Failed:
     """What a process says in place of its answer."""
 
     status: int
+    shows: bool = True  # why; else it has heard of it
 
 
 class Ended(SystemExit):
     """Another process has failed, and shows why: this one ends with its status and says nothing."""
+
+    known = True  # to all; else to those that hold the same members
 
 
 class Lost(RunError):
@@ -46,13 +50,21 @@ class Lost(RunError):
 class Ranks:
     """This process among those of one run; alone by default.
 
+    Each holds members of its own (`share`). Where there are fewer members than processes, those that hold the same
+    ones are a team, which splits their rows (`moalign.mates.Mates`).
+
     >>> Ranks().all("a"), Ranks(rank=1, size=2).share(3), Ranks().leads
     (['a'], range(1, 3), True)
+    >>> three = [Ranks(rank, size=3, many=2) for rank in range(3)]
+    >>> [(r.team, r.part, r.parts) for r in three]
+    [(0, 0, 2), (0, 1, 2), (1, 0, 1)]
     """
 
     rank: int = 0
     size: int = 1
     group: Any = None  # of `torch.distributed`; None: the default one
+    many: int = 0  # teams; 0: as many as processes
+    own: Any = None  # this team's group
 
     @property
     def leads(self) -> bool:
@@ -61,12 +73,92 @@ class Ranks:
 
     def share(self, count: int) -> range:
         """Return which of `count` members are this process's own."""
-        return range(self.rank * count // self.size, (self.rank + 1) * count // self.size)
+        many = self.many or self.size
+        return range(self.team * count // many, (self.team + 1) * count // many)
+
+    @property
+    def team(self) -> int:
+        """The number of this process's team."""
+        return self._team_of(self.rank)
+
+    @property
+    def part(self) -> int:
+        """This process's number in its team."""
+        return self.rank - self._team_members(self.team)[0]
+
+    @property
+    def parts(self) -> int:
+        """How many processes its team has."""
+        return len(self._team_members(self.team))
+
+    def _team_of(self, rank: int) -> int:
+        return rank * (self.many or self.size) // self.size
+
+    def _team_members(self, team: int) -> list[int]:
+        return [rank for rank in range(self.size) if self._team_of(rank) == team]
+
+    @contextmanager
+    def teams(self, members: int) -> "Iterator[Ranks]":
+        """Divide the processes into at most as many teams as there are members, and leave together."""
+        if members >= self.size:
+            yield self
+            return
+        made = replace(self, many=members)
+        groups = [dist.new_group(made._team_members(team), timeout=PATIENCE, backend="gloo") for team in range(members)]
+        made = replace(made, own=groups[made.team])
+        try:
+            yield made
+            with suppress(Lost):
+                made.told(None)
+        except (Ended, Lost):
+            raise
+        except (Exception, SystemExit) as error:
+            with suppress(Lost):
+                made._in_team(Failed(status_of(error)))
+            raise
+        finally:
+            with suppress(Exception):  # broken by a process that is gone
+                dist.destroy_process_group(made.own)
+
+    def told(self, value: T) -> list[T]:
+        """Return what every process of the team says, in their order."""
+        if self.parts == 1:
+            return [value]
+        found = self._in_team(value)
+        failed = [said.status for said in found if isinstance(said, Failed)]
+        if failed:
+            ended = Ended(failed[0])
+            ended.known = False
+            raise ended
+        return found
+
+    def summed(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Return each tensor's sum over the team, the same to the bit in all of its processes."""
+        if self.parts == 1:
+            return list(tensors)
+        self.told(None)  # nobody has failed
+        flat = torch.cat([x.detach().flatten().float().cpu() for x in tensors])
+        with _noticing():
+            dist.all_reduce(flat, group=self.own)
+        cut = flat.split([x.numel() for x in tensors])
+        return [total.view(x.shape).to(x) for total, x in zip(cut, tensors)]
+
+    def _in_team(self, value: Any) -> list[Any]:
+        found: list[Any] = [None] * self.parts
+        with _noticing():
+            dist.all_gather_object(found, value, group=self.own)
+        return found
+
+    def each(self, value: T) -> list[T]:
+        """Return what the first process of every team says, in the order of their members."""
+        said = self.all(value if self.part == 0 else None)
+        return [cast(T, said[self._team_members(team)[0]]) for team in range(self.many or self.size)]
 
     def all(self, value: T) -> list[T]:
         """Return what every process says, in their order."""
         if self.size == 1:
             return [value]
+        self.told(None)  # so that a failure in the team is heard in it first
         found = self._exchanged(value)
         failed = [said.status for said in found if isinstance(said, Failed)]
         if failed:
@@ -85,22 +177,24 @@ class Ranks:
         return pickle.loads(found[0])
 
     def to_first(self, value: T) -> list[T] | None:
-        """Return what every process says to the first process, and None to the others."""
+        """Return to the first process what the first of every team says, and None to the others."""
         if self.size == 1:
             return [value]
-        said = pickle.dumps(value)
+        said = pickle.dumps(value if self.part == 0 else None)
         self.all(None)
         found: list[Any] | None = [None] * self.size if self.leads else None
         with _noticing():
             dist.gather_object(said, found, dst=0, group=self.group)
-        return None if found is None else [pickle.loads(one) for one in found]
+        if found is None:
+            return None
+        return [pickle.loads(found[self._team_members(team)[0]]) for team in range(self.many or self.size)]
 
-    def say_failed(self, status: int) -> bool:
+    def say_failed(self, status: int, *, shows: bool = True) -> bool:
         """Tell the others, and return whether it is for this process to show why."""
         if self.size == 1:
             return True
-        found = self._exchanged(Failed(status))
-        return all(not isinstance(said, Failed) for said in found[: self.rank])
+        found = self._exchanged(Failed(status, shows))
+        return shows and not any(isinstance(said, Failed) and said.shows for said in found[: self.rank])
 
     def _exchanged(self, value: Any) -> list[Any]:
         found: list[Any] = [None] * self.size
@@ -148,7 +242,11 @@ def together() -> Iterator[Ranks]:
         yield ranks
         with suppress(Lost):  # there is nothing left to do
             ranks.all(None)
-    except (Ended, Lost):
+    except Lost:
+        raise
+    except Ended as ended:
+        if not ended.known:
+            ranks.say_failed(status_of(ended), shows=False)
         raise
     except (Exception, SystemExit) as error:
         status = status_of(error)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from moalign.errors import ConfigError
+from moalign.mates import host
 from moalign.records import Metrics, Policy, State
 from moalign.training.gather import gather_state
 from moalign.training.ranks import Ranks
@@ -18,12 +19,12 @@ from moalign.training.session import resume_from
 Saved = dict[str, Any]  # what a checkpoint holds: policy, state, members
 
 
-def refuse_idle(members: int, ranks: Ranks) -> None:
-    """Raise `ConfigError` when there are more processes than members: a member is trained by one."""
-    if members < ranks.size:
+def refuse_idle(members: int, prompts: int, ranks: Ranks) -> None:
+    """Raise `ConfigError` when there are more processes than prompts of a step to divide, over all members."""
+    if members * prompts < ranks.size:
         raise ConfigError(
-            f"{ranks.size} processes for {members} trained member{'s' * (members != 1)}: every process trains members "
-            f"of its own. Start at most {members}, or raise `members`."
+            f"{ranks.size} processes for {members} trained member{'s' * (members != 1)} and {prompts} prompts of a "
+            f"step: start at most {members * prompts}, or raise `members` or `prompts_per_step`."
         )
 
 
@@ -66,14 +67,7 @@ def take_all(policy: Policy, state: State, ranks: Ranks) -> State:
     """Put all members into this process's policy, and return their state."""
     if ranks.size == 1:
         return state
-    return resume_from(policy, joined(ranks.all(share_of(policy, state)), state))
-
-
-def host(value: Any) -> Any:
-    """Return nested values with their tensors in host memory, of no larger storage than themselves."""
-    if isinstance(value, dict):
-        return {name: host(item) for name, item in value.items()}
-    return value.detach().cpu().clone() if isinstance(value, Tensor) else value
+    return resume_from(policy, joined(ranks.each(share_of(policy, state)), state))
 
 
 def stacked(parts: Sequence[Any]) -> Any:

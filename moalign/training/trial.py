@@ -55,6 +55,7 @@ class Trial:
             log_ratio = torch.where(used, logprobs - micro.old_logprobs[:, : logprobs.shape[1]], 0.0)
             kl = kl.index_add(0, micro.member, (log_ratio.exp() - 1 - log_ratio).sum(dim=1))
             count = count.index_add(0, micro.member, used.sum(dim=1).to(count))
+        loss, kl, count = self.policy.summed([loss, kl, count])
         return loss, kl / count.clamp(min=1)
 
 

@@ -41,12 +41,17 @@ def short(completion_ids, **columns):
 
 SMALL = dict(steps=4, prompts_per_step=2, num_generations=4, max_completion_length=8, learning_rate=1e-2)
 
+ASKED = dict(steps=4, prompts_per_step=4, max_completion_length=8, learning_rate=1e-2, online=0.5)
+ASKED |= dict(template="{{value}}", separator=",", levels=9)
+
+DATA = [{{"prompt": f"{{a}}+{{b}}=", "completion": str(a + b)}} for a in range(10, 20) for b in range(10, 20)]
+
 def study_of(name, recipe, **options):
     return Study(
         name,
         [Objective("digits", digits, bounds=(0, 1)), Objective("short", short, bounds=(0, 1))],
         model={model!r},
-        train_dataset=[{{"prompt": f"{{a}}+{{b}}="}} for a in range(10, 20) for b in range(10, 20)],
+        train_dataset=DATA,
         recipe=recipe,
         reference_point={{"digits": 0.0, "short": 0.0}},
         eval_prompts=10,
@@ -57,6 +62,9 @@ def study_of(name, recipe, **options):
 guided = study_of("guided", recipes.hypervolume(**SMALL, weighting="hypervolume-gradient", warmup=1, ramp=1), members=3)
 bred = study_of("bred", recipes.c_morl(**SMALL), members=3)
 soups = study_of("soups", recipes.rewarded_soup(**SMALL), members=2)
+paired = study_of("paired", recipes.hypervolume(**SMALL, passes=2, beta=0.1), members=2)
+alone = study_of("alone", recipes.gdpo(**SMALL), members=1)
+asked = study_of("asked", recipes.ric(**ASKED), members=3)
 """
 
 # Children are forked from a process that has loaded torch once: each then takes a second, not ten.
@@ -216,9 +224,35 @@ def test_members_are_cloned_and_mixed_across_processes(run: Runner, study: str, 
     assert len(alone.lines()[-1]["members"]) == members
 
 
+def test_processes_that_hold_the_same_member_split_its_rows(run: Runner) -> None:
+    assert_same_run(run("rows", "alone", 2), run("rows-one", "alone", 1))
+
+
+def test_an_error_in_a_team_is_shown_once_and_ends_all(run: Runner) -> None:
+    failed = run("team-failed", "paired", 3, FAIL="1 1")  # 0 and 1 hold one member, 2 the other
+    assert failed.statuses == [2, 2, 2]
+    assert "the reward raised ValueError: no digits today" in failed.said[1]
+    assert "moalign:" not in failed.said[0] + failed.said[2] and "Traceback" not in "".join(failed.said)
+
+
 @pytest.mark.slow
-def test_processes_without_members_are_refused_once(run: Runner) -> None:
-    idle = run("idle", "guided", 4)
-    assert idle.statuses == [2] * 4
-    assert "4 processes for 3 trained members" in idle.said[0] and "Start at most 3" in idle.said[0]
+@pytest.mark.parametrize("study, size", [("paired", 3), ("asked", 2), ("bred", 4), ("soups", 3)])
+def test_teams_end_in_what_one_process_ends_in(run: Runner, study: str, size: int) -> None:
+    assert_same_run(run(f"{study}-teams", study, size), run(f"{study}-alone", study, 1))
+
+
+@pytest.mark.slow
+def test_a_team_stops_and_goes_on_as_one(run: Runner) -> None:
+    asked = run("team", "alone", 2, ASK="1 1")
+    assert asked.statuses == [75, 75] and RunDirectory(asked.path).latest_checkpoint() == 2
+    killed = run("team", "alone", 2, KILL="1 3")
+    assert killed.statuses == [2, -9] and "another process of this run is gone" in killed.said[0]
+    assert_same_run(run("team", "alone", 2), run("team-one", "alone", 1))
+
+
+@pytest.mark.slow
+def test_processes_without_rows_are_refused_once(run: Runner) -> None:
+    idle = run("idle", "alone", 3)
+    assert idle.statuses == [2] * 3
+    assert "3 processes for 1 trained member and 2 prompts of a step: start at most 2" in idle.said[0]
     assert not any(idle.said[1:]) and not idle.path.exists()

@@ -44,10 +44,22 @@ def test_shares_add_up_to_the_whole() -> None:
     torch.testing.assert_close(again["state"]["update"], state["update"], rtol=0, atol=0)
 
 
-def test_more_processes_than_members_are_refused() -> None:
-    refuse_idle(3, Ranks(0, 3))
-    with pytest.raises(ConfigError, match=r"4 processes for 1 trained member: .* Start at most 1"):
-        refuse_idle(1, Ranks(0, 4))
+def test_more_processes_than_prompts_of_members_are_refused() -> None:
+    refuse_idle(3, 1, Ranks(0, 3))
+    refuse_idle(1, 4, Ranks(0, 4))
+    with pytest.raises(ConfigError, match=r"5 processes for 1 trained member and 4 prompts of a step: start at most 4"):
+        refuse_idle(1, 4, Ranks(0, 5))
+
+
+@pytest.mark.parametrize("size, members", [(4, 3), (8, 3), (2, 1), (5, 5), (3, 7)])
+def test_teams_hold_every_member_and_none_stands_idle(size: int, members: int) -> None:
+    every = [Ranks(rank, size, many=min(size, members)) for rank in range(size)]
+    first = [list(one.share(members)) for one in every if one.part == 0]
+    assert [k for own in first for k in own] == list(range(members)) and all(first)
+    for team in {one.team for one in every}:
+        mates = [one for one in every if one.team == team]
+        assert [one.part for one in mates] == list(range(mates[0].parts)) == list(range(len(mates)))
+        assert len({one.share(members) for one in mates}) == 1
 
 
 def test_a_share_of_the_rows_gets_what_it_gets_in_the_whole(world: Callable[..., Any]) -> None:

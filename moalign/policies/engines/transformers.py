@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -34,16 +34,9 @@ class Transformers:
         finished = torch.zeros(len(numbers), dtype=torch.bool, device=policy.device)
         for index in _waves(policy, requests):
             rows = (index[:, None] * requests.n + torch.arange(requests.n, device=policy.device)).flatten()
-            wave = replace(
-                requests,
-                member=requests.member[index],
-                prompt_tokens=requests.prompt_tokens[index],
-                prompt_mask=requests.prompt_mask[index],
-                temperature=requests.temperature[index],
-            )
             out = generate(
                 policy.model,
-                wave,
+                requests.select(index),
                 numbers[rows],
                 acting=lambda members: policy.acting(members, at),
                 pad_id=policy.pad_id,
