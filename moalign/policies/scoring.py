@@ -152,9 +152,25 @@ def token_scores(
     >>> token_scores(torch.zeros(1, 1, 4), torch.tensor([[2]]), torch.ones(1), entropy=True)
     (tensor([[-1.3863]]), tensor([[1.3863]]))
     """
+    return _scores(logits, tokens, _divisor(temperature), entropy)
+
+
+def _divisor(temperature: Float[Tensor, "*row"]) -> Float[Tensor, "*row"] | None:
+    """Return what logits are divided by, or None where that is 1 everywhere; on a GPU, finding out is a wait."""
+    if not bool(((temperature != 1) & (temperature != 0)).any()):
+        return None
+    return temperature.masked_fill(temperature == 0, 1.0)
+
+
+def _scores(
+    logits: Float[Tensor, "row token vocabulary"],
+    tokens: Int[Tensor, "row token"],
+    divisor: Float[Tensor, "row"] | None,
+    entropy: bool,
+) -> tuple[Float[Tensor, "row token"], Float[Tensor, "row token"] | None]:
     logits = logits.float()
-    if bool(((temperature != 1) & (temperature != 0)).any()):
-        logits = logits / temperature.masked_fill(temperature == 0, 1.0)[:, None, None]
+    if divisor is not None:
+        logits = logits / divisor[:, None, None]
     total = logits.logsumexp(-1)
     logprobs = logits.gather(-1, tokens[..., None]).squeeze(-1) - total
     return logprobs, total - (logits.softmax(-1) * logits).sum(-1) if entropy else None
@@ -174,11 +190,12 @@ def hidden_scores(
     Positions are taken a stretch at a time; the backward pass makes a stretch's logits again.
     """
     weight, bias = layer.weight, layer.bias  # as they are now: a member's own may be swapped out later
-    many = max(most // layer.out_features, 1)
-    line = temperature[:, None].expand(tokens.shape).flatten()
+    many, divisor = max(most // layer.out_features, 1), _divisor(temperature)
+    places, named = hidden.flatten(0, 1).split(many), tokens.flatten().split(many)
+    lines = [None] * len(places) if divisor is None else divisor[:, None].expand(tokens.shape).flatten().split(many)
     parts = [
-        checkpoint(_stretch, *given, weight, bias, entropy, use_reentrant=False)
-        for given in zip(hidden.flatten(0, 1).split(many), tokens.flatten().split(many), line.split(many))
+        checkpoint(_stretch, *given, weight, bias, entropy, use_reentrant=False, preserve_rng_state=False)
+        for given in zip(places, named, lines)
     ]
     logprobs, entropies = (torch.cat(each).view(tokens.shape) for each in zip(*parts))
     return logprobs, entropies if entropy else None
@@ -187,11 +204,11 @@ def hidden_scores(
 def _stretch(
     hidden: Float[Tensor, "place hidden"],
     tokens: Int[Tensor, "place"],
-    temperature: Float[Tensor, "place"],
+    divisor: Float[Tensor, "place"] | None,
     weight: Float[Tensor, "vocabulary hidden"],
     bias: Float[Tensor, "vocabulary"] | None,
     entropy: bool,
 ) -> tuple[Float[Tensor, "place"], Float[Tensor, "place"]]:
     logits = torch.nn.functional.linear(hidden, weight, bias)[:, None]
-    logprobs, spread = token_scores(logits, tokens[:, None], temperature, entropy=entropy)
+    logprobs, spread = _scores(logits, tokens[:, None], divisor, entropy)
     return logprobs[:, 0], logprobs.new_zeros(len(logprobs)) if spread is None else spread[:, 0]

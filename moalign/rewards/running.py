@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol, runtime_checkable
 
+import torch
+
 from moalign.rewards.calling import Notes, call, call_async
 
 Answer = tuple[Any, Notes]
@@ -25,11 +27,17 @@ class Runner(Protocol):
 
 
 def in_daemon(work: Callable[[], Answer]) -> "Future[Answer]":
-    """Run `work` in a fresh daemon thread; unlike a pool's, it is not waited for when Python exits."""
+    """Run `work` in a fresh daemon thread; unlike a pool's, it is not waited for when Python exits.
+
+    What "cuda" means is a thread's own affair in torch: the new one is told this one's device.
+    """
     future: Future[Answer] = Future()
+    device = torch.cuda.current_device() if torch.cuda.is_initialized() else None
 
     def run() -> None:
         try:
+            if device is not None:
+                torch.cuda.set_device(device)
             result = work()
         except BaseException as error:  # SystemExit too: the thread must hand on whatever ended it
             future.set_exception(error)

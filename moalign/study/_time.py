@@ -118,7 +118,8 @@ def _of_layers(work: Work, layers: int) -> Rates:
     names = [f"m{k:02d}" for k in range(members)]
     options: dict[str, Any] = {"members": names, "pad_id": 0, "eos_ids": (vocabulary,)}  # an end that never comes
     options["gradient_checkpointing"] = work.recompute
-    policy: Any = FullModel(model, **options) if work.full else LoraMembers(model, r=work.rank, **options)
+    lora = {"r": work.rank, "target_modules": work.targets}
+    policy: Any = FullModel(model, **options) if work.full else LoraMembers(model, **lora, **options)
 
     width = max(min(work.prompt + int(work.mean / 2), most // members), 1)  # of a cache in the middle of its growth
     prompts = max(min(work.prompts, most // (members * width)), 1)

@@ -68,6 +68,7 @@ class Work:
     point_files: int  # bytes of the tokenizer beside each point
     device: str
     rank: int = 0
+    targets: str | tuple[str, ...] | None = None  # of the adapters; None: the default ones
     config: Any = field(default=None, compare=False, repr=False)
     key: str = ""  # the configuration as text: what tells models apart
 
@@ -150,6 +151,7 @@ def work_of(study: "Study", mean_length: float | int | None = None) -> Work:
         point_files=files_of(tokenizer_source(study)) or 70 * len(tokenizer),
         device="cuda" if torch.cuda.is_available() else "cpu",
         rank=0 if full else options["r"],
+        targets=options["target_modules"],
         config=config,
         key=key,
     )

@@ -339,3 +339,12 @@ def test_strings_name_functions(isolated):
         Scorer([Objective("a")])
     with pytest.raises(ConfigError, match="must be a function"):
         Scorer([Objective("a", "math:pi")])
+
+
+def test_a_reward_s_thread_has_the_device_of_its_caller(monkeypatch):
+    told = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: told.append((device, threading.current_thread().name)))
+    score(Objective("length", length))
+    assert told == [(3, "moalign-reward")]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -11,7 +12,7 @@ from moalign import Study, recipes
 from moalign.errors import ConfigError
 from moalign.study import _time
 from moalign.study._sizes import _training, fitting, memory, waves
-from moalign.study._time import Rates, seconds
+from moalign.study._time import Rates, measured, seconds
 from moalign.study._work import Work, counted, work_of
 
 Make = Callable[..., Study]
@@ -166,3 +167,16 @@ def test_beside_a_real_run(tiny_study: Make, runs: Path) -> None:
     plan = study.check(mean_length=12)  # a model that knows nothing ends one token in 18
     assert plan.kept_bytes == pytest.approx(sum(file.stat().st_size for file in files), rel=0.3)
     assert min(plan.seconds.sampling, plan.seconds.updating, plan.seconds.valuing) > 0  # how near: benchmarks/plan.py
+
+
+def test_the_study_s_own_adapters_are_timed(tiny_study: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    class Seen(_time.LoraMembers):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            made.append(options["target_modules"])
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr(_time, "LoraMembers", Seen)
+    measured(work_of(tiny_study(peft_config={"r": 3, "target_modules": ["q_proj"]})))
+    assert set(made) == {("q_proj",)}
