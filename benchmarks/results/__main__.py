@@ -5,12 +5,14 @@ import logging
 import time
 from pathlib import Path
 
-from benchmarks.results import page, plan
+from benchmarks.results import offline, page, plan
+from benchmarks.results.mechanisms import SEEN
 from benchmarks.results.one import run_one
 from benchmarks.results.queue import console, work
 from benchmarks.results.records import read_all
-from benchmarks.results.tasks import task_called
+from benchmarks.results.tasks import Task, task_called
 from moalign.errors import RunError
+from moalign.runs import write_json
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = """examples:
@@ -48,6 +50,7 @@ def main() -> None:
     if not options.page:
         for name in options.tasks:
             task_called(name).made()
+            note_rewards_seen(task_called(name, smoke=options.smoke), options.out / name / SEEN)
             if not options.smoke:
                 same_models(name, options.out)
         if options.smoke:
@@ -60,6 +63,13 @@ def main() -> None:
                 page.write(options.out, tasks=options.tasks)
     name = page.write(options.out, tasks=options.tasks)
     console.print(f"wrote {name}")
+
+
+def note_rewards_seen(task: Task, file: Path) -> None:
+    """Write down which rewards the samples have that offline arms learn from."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, offline.rewards_seen(task))
 
 
 def same_models(task: str, out: Path) -> None:

@@ -3,8 +3,11 @@
 import json
 import math
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from benchmarks.results.tasks import Lines, Task
 from moalign.rollouts.collect import ask
@@ -13,6 +16,7 @@ from moalign.study._assemble import assemble
 
 ROOT = Path(__file__).parents[2]
 PROMPTS, GENERATIONS = 64, 8  # of one wave
+SCORED, LEVELS = 512, 9
 
 
 def examples(task: Task) -> Lines:
@@ -32,6 +36,25 @@ def pairs(task: Task) -> Lines:
         chosen, rejected = (one, other) if better else (other, one)
         out.append({**one["columns"], "chosen": chosen["completion"], "rejected": rejected["completion"]})
     return out
+
+
+def rewards_seen(task: Task) -> dict[str, int]:
+    """Return how many of the samples have which rewards, in whole levels from 0, the lowest seen, to `LEVELS`."""
+    made = assemble(task.study.replace(members=1, seed=0))
+    lines, values = _sampled(task), []
+    trained = [made.scorer.names.index(objective.name) for objective in made.trained]
+    with made.scorer:
+        for start in range(0, len(lines), SCORED):
+            part = lines[start : start + SCORED]
+            columns = {name: [line["columns"][name] for line in part] for name in part[0]["columns"]}
+            texts = [line["completion"] for line in part]
+            rows = made.train.encode(texts)
+            ids = [line[real].tolist() for line, real in zip(rows.tokens, rows.completion_mask)]
+            values.append(made.scorer.score(columns["prompt"], texts, ids, columns).values[:, trained])
+    found = torch.cat(values)
+    low, high = found.amin(dim=0), found.amax(dim=0)
+    levels = (LEVELS * (found - low) / (high - low).clamp(min=1e-12)).round().int().tolist()
+    return dict(sorted(Counter(",".join(map(str, line)) for line in levels).items()))
 
 
 def _sampled(task: Task) -> list[dict[str, Any]]:

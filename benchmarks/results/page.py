@@ -1,10 +1,10 @@
 """docs/results.md: every figure on it is computed from the records, none is typed."""
 
 import statistics as plain
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.results import measures, plan
+from benchmarks.results import measures, mechanisms, plan
 from benchmarks.results.arms import ARMS, BASELINE, GUIDED, MEAN, WANDER
 from benchmarks.results.figure import curves, figure
 from benchmarks.results.records import Record, read_all
@@ -17,6 +17,7 @@ from benchmarks.results.statistics import (
     sign_flip,
 )
 from benchmarks.results.tasks import task_called
+from moalign.runs import read_json
 
 FINDINGS = Path(__file__).with_name("findings.md")  # prose: why, in words
 QUESTIONS = {
@@ -56,6 +57,7 @@ def write(root: Path, *, tasks: Sequence[str]) -> Path:
     parts += [_table(task, found) for task, found in final.items()]
     parts += [_rollouts(root, task, found) for task, found in final.items() if task == plan.TASKS[0]]
     parts += [_flattered(found) for task, found in final.items() if task == "replies"]
+    parts += [_apart(final), _asked(root, final)]
     if FINDINGS.exists():
         parts.append(FINDINGS.read_text(encoding="utf-8"))
     parts += [_arms(), _rules(), _tuning(trials), _made(every), speed(root / "benchmarks")]
@@ -182,6 +184,33 @@ def _flattered(records: Sequence[Record]) -> str:
             rows.append([arm, _interval(interquartile_mean(gaps))])
     what = "Learned courtesy minus true courtesy, mean of the kept points."
     return f"## What the learned reward flatters (replies)\n\n{what}\n\n{table(('arm', 'difference'), rows)}"
+
+
+def _apart(final: Mapping[str, Sequence[Record]]) -> str:
+    """How many different models a front has."""
+    rows = []
+    for arm in ARMS:
+        found = {task: _of(records, arm) for task, records in final.items()}
+        if any(found.values()):
+            rows.append([arm, *(f"{_mean(runs, mechanisms.apart):.1f}" if runs else "" for runs in found.values())])
+    what = f"Kept points that are at least {mechanisms.GAP:g} of the range from each other in some objective, mean."
+    return f"## Points that stand apart\n\n{what}\n\n{table(('arm', *final), rows)}"
+
+
+def _asked(root: Path, final: Mapping[str, Sequence[Record]]) -> str:
+    """Whether what RiC is asked for ever occurred in what it learned from."""
+    rows = []
+    for task, records in final.items():
+        file = root / task / mechanisms.SEEN
+        for arm in mechanisms.FLOORS if file.exists() else ():
+            shares = [mechanisms.seen_share(r, read_json(file)) for r in _of(records, arm)]
+            if shares:
+                rows.append([task, arm, f"{100 * plain.fmean(shares):.2f} %"])
+    what = (
+        "Samples of the base model whose rewards are all within one level of nine of what a point asks for: the median "
+        "point's share, mean over runs."
+    )
+    return f"## What rewards in context ask for\n\n{what}\n\n{table(('task', 'arm', 'share'), rows)}" if rows else ""
 
 
 def _arms() -> str:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import benchmarks
-from benchmarks.results import measures, page, plan
+from benchmarks.results import measures, mechanisms, page, plan
 from benchmarks.results.arms import ARMS, BASELINE, GUIDED, MEAN, WANDER
 from benchmarks.results.controls import Replayed, Walk, shuffled, time_mean, wander
 from benchmarks.results.one import keep
@@ -26,7 +26,7 @@ from benchmarks.results.statistics import (
 from moalign.records import Setting
 
 
-@pytest.mark.parametrize("module", ["statistics", "measures", "one", "controls", "speed"])
+@pytest.mark.parametrize("module", ["statistics", "measures", "one", "controls", "speed", "mechanisms"])
 def test_doctests(module: str) -> None:
     assert doctest.testmod(importlib.import_module(f"benchmarks.results.{module}")).failed == 0
 
@@ -236,3 +236,20 @@ def test_figures_of_other_benchmarks_are_on_the_page_or_said_to_be_missing(tmp_p
     assert "**soak**, thousands of steps: not measured." in text
     commands = {path.stem for path in Path(benchmarks.__path__[0]).glob("*.py")}
     assert {name.partition("-")[0] for name in COMMANDS} <= commands
+
+
+def test_points_stand_apart_if_some_objective_does() -> None:
+    # (.5, .2), (.2, .5) and a third .05 away from the first
+    near = Member("m02", "member", [0.5, 0.5], [0.1, 0.1], [0.55, 0.22], [0.01, 0.01])
+    one = record(GUIDED, 0, 0.5)
+    three = replace(one, members=[*one.members, near], kept=["m00", "m01", "m02"])
+    assert mechanisms.apart(one) == mechanisms.apart(three) == 2
+
+
+def test_what_is_asked_for_is_looked_up_in_what_was_seen() -> None:
+    run = record("ric", 0, 0.5)  # wishes (1, 0) and (0, 1): levels (9, 0) and (0, 9)
+    assert mechanisms.asked(run).tolist() == [[9.0, 0.0], [0.0, 9.0]]
+    assert mechanisms.seen_share(run, {"8,1": 3, "5,5": 1}) == 0.0  # of 3/4 and 0, the lower median
+    assert mechanisms.seen_share(run, {"8,1": 1, "1,8": 3}) == 0.25
+    floored = replace(run, arm="ric-floor")
+    assert mechanisms.asked(floored)[0].tolist() == pytest.approx([9.0, 3.6])
