@@ -20,7 +20,7 @@ class Mates(Protocol):
     @property
     def parts(self) -> int: ...  # how many they are
 
-    def told(self, value: T) -> list[T]: ...  # what each of them says, in their order; tensors in host memory
+    def exchange(self, value: T) -> list[T]: ...  # what each of them says, in their order; tensors in host memory
 
     def summed(self, tensors: Sequence[Tensor]) -> list[Tensor]: ...  # element by element, over all of them
 
@@ -30,7 +30,7 @@ class Alone:
 
     part, parts = 0, 1
 
-    def told(self, value: Any) -> list[Any]:
+    def exchange(self, value: Any) -> list[Any]:
         return [value]
 
     def summed(self, tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -167,6 +167,7 @@ class Rows:
     previous_logprobs: Float[Tensor, "row token"] | None = None  # of the iterate that a collector keeps
     segments: Int[Tensor, "row token"] | None = None  # number of the segment a token stands in, for credit by segment
     segment_names: tuple[str, ...] = ()  # of segment 0, 1, …
+    segment_rewards: Float[Tensor, "row segment objective"] | None = None  # larger is better; NaN where not valid
     rewards: Rewards | None = None
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # Python values, one per row; not in parts
 
@@ -266,7 +267,8 @@ class Signals:
     progress: float  # in [0, 1)
     means: Float[Tensor, "member objective"]  # over valid kept-or-not rows; NaN where nothing was valid
     stds: Float[Tensor, "member objective"]  # within groups, so that prompts' difficulty does not count
-    metrics: Metrics = field(default_factory=dict)
+    metrics: Metrics = field(default_factory=dict)  # the update's
+    names: tuple[str, ...] = ()  # of the objectives, by which metrics go
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pytest import mark
 
 PACKAGE = Path(__file__).parents[1] / "moalign"
 ROOMS = """errors parts records mates optimizers runs models objectives rewards data tasks policies rollouts credit
-    losses weighting training evaluation fronts recipes study explore bridges demo cli""".split()
+    losses weighting training evaluation fronts recipes diagnostics study explore bridges demo cli""".split()
 GROUND = {"errors", "parts"}  # all that `optimizers` may know of moalign
 
 

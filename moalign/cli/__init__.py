@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from moalign.cli import check, demo, doctor, export, front, methods, run, show
+from moalign.cli import audit, check, demo, doctor, export, front, methods, rescore, run, show
 
 app = typer.Typer(
     name="moalign",
@@ -15,7 +15,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for command in (demo, check, run, front, show, export, methods, doctor):
+for command in (demo, check, run, front, show, export, audit, rescore, methods, doctor):
     command.register(app)
 
 

@@ -1,13 +1,14 @@
 """Study files: Python that defines `Study` objects at its top level."""
 
 import importlib.util
-import json
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
+from moalign.cli._settings import settings_in
 from moalign.errors import ConfigError, RunError, StudyError
 
 if TYPE_CHECKING:
@@ -18,6 +19,17 @@ def studies_in(file: Path) -> dict[str, "Study"]:
     """Import a study file and return its studies by variable name: the first is the main one, the others baselines."""
     from moalign.study import Study
 
+    found = {name: value for name, value in vars(module_of(file)).items() if isinstance(value, Study)}
+    if not found:
+        raise ConfigError(f"`{file}` defines no Study; write `study = Study(...)` at its top level.")
+    names = [study.name for study in found.values()]
+    if len(set(names)) != len(names):
+        raise ConfigError(f"`{file}` has two studies of one name ({', '.join(names)}); each needs its own directory.")
+    return found
+
+
+def module_of(file: Path) -> ModuleType:
+    """Import a Python file; what its own code raises is said with its line."""
     if not file.is_file():
         raise ConfigError(
             f"`{file}` is not a file; give a Python file that defines a Study, e.g. studies/arithmetic.py."
@@ -34,13 +46,7 @@ def studies_in(file: Path) -> dict[str, "Study"]:
         module_spec.loader.exec_module(module)
     except Exception as error:  # whatever the user's own code raises
         raise ConfigError(f"`{file}`, line {_line(error, file)}: {type(error).__name__}: {error}") from error
-    found = {name: value for name, value in vars(module).items() if isinstance(value, Study)}
-    if not found:
-        raise ConfigError(f"`{file}` defines no Study; write `study = Study(...)` at its top level.")
-    names = [study.name for study in found.values()]
-    if len(set(names)) != len(names):
-        raise ConfigError(f"`{file}` has two studies of one name ({', '.join(names)}); each needs its own directory.")
-    return found
+    return module
 
 
 def _line(error: Exception, file: Path) -> int | str:
@@ -52,17 +58,8 @@ def _line(error: Exception, file: Path) -> int | str:
 
 
 def with_settings(study: "Study", settings: Sequence[str]) -> "Study":
-    """Apply ``path=value`` settings; a value is JSON where it reads as JSON, else a string."""
-    changes: dict[str, Any] = {}
-    for setting in settings:
-        path, equals, text = setting.partition("=")
-        if not equals or not path:
-            raise ConfigError(f"`--set {setting}`: write path=value, e.g. --set recipe.learning_rate=1e-4.")
-        try:
-            changes[path] = json.loads(text)
-        except json.JSONDecodeError:
-            changes[path] = text
-    return study.replace(**changes)
+    """Apply ``path=value`` settings."""
+    return study.replace(**settings_in(settings))
 
 
 def select_studies(file: Path, *, only: str | None, settings: Sequence[str]) -> list["Study"]:

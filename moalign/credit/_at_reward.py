@@ -7,11 +7,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from moalign.credit._normalizers import none
 from moalign.errors import ConfigError
-from moalign.optimizers.scalarizers import Linear
-from moalign.parts import look_up_names, part, register
+from moalign.optimizers.scalarizers import Linear, among
+from moalign.parts import bind, look_up_names, part, register
 
 MISSING = ("renormalize", "zero")
+NONE = bind(none)
 
 
 @register("collapse", "at-reward", test="tests/credit/test_collapses.py::test_at_reward_matches_grpo")
@@ -32,6 +34,14 @@ class AtReward:
         if self.missing not in MISSING:
             raise ConfigError(f"`missing` must be one of {', '.join(MISSING)}, got {self.missing!r}.")
 
+    def problems(self, recipe: Any) -> list[str]:
+        """A scalarizer with numbers in the rewards' own units does not fit a normalizer, which changes the units."""
+        normalize = getattr(recipe.credit, "normalize", NONE)
+        if normalize == NONE or not getattr(self.scalarizer, "in_own_units", False):
+            return []
+        name = type(self.scalarizer).__name__
+        return [f"`{name}` measures rewards in their own units, which `normalize` changes; use normalize='none'."]
+
     def before(
         self,
         values: Float[Tensor, "member prompt group objective"],
@@ -48,7 +58,7 @@ class AtReward:
         present = torch.where(valid, weights, 0).abs().sum(-1, keepdim=True)
         some = some & (present > 0)
         weights = weights * (weights.abs().sum(-1, keepdim=True) / torch.where(some, present, 1))
-        if getattr(self.scalarizer, "additive", False):  # what has no weight is not there
+        if getattr(self.scalarizer, "skips_weightless", False):  # what has no weight is not there
             utility = self.scalarizer(torch.where(valid, values, 0), torch.where(valid, weights, 0), ideal)
             return torch.where(some, utility[..., None], 0), some
         return self._by_pattern(values, weights, ideal, valid & some)[..., None], some
@@ -65,9 +75,11 @@ class AtReward:
         bits = 2 ** torch.arange(values.shape[-1], device=values.device)
         patterns = (valid * bits).sum(-1)
         for code in torch.unique(patterns).tolist():
-            here, rows = (bits & code) > 0, patterns == code
-            if code:
-                utility[rows] = self.scalarizer(values[rows][:, here], weights[rows][:, here], ideal[rows][:, here])
+            here = (bits & code) > 0
+            if code:  # of all completions, so that members stay the first axis, which a number per member meets
+                partial = among(self.scalarizer, here.tolist())
+                found = partial(values[..., here], weights[..., here], ideal[..., here])
+                utility = torch.where(patterns == code, found, utility)
         return utility
 
     def after(

@@ -19,18 +19,19 @@ def group_relative(
     *,
     scale: bool = True,
     eps: float = 1e-4,
+    unbiased: bool = True,
 ) -> Float[Tensor, "member prompt group *objective"]:
     r"""Centre rewards within each prompt's group and divide by the spread, :math:`(r_i-\mu_g)/(\sigma_g+\epsilon)`.
 
-    :math:`r` ``rewards``, :math:`\mu_g, \sigma_g` mean and unbiased std of the group's valid rewards, :math:`\epsilon`
-    ``eps``; ``scale=False`` only centres (Dr. GRPO, arXiv:2503.20783). Equal or single-valued groups give exactly 0.
-    Shao et al. 2024, arXiv:2402.03300.
+    :math:`r` ``rewards``, :math:`\mu_g, \sigma_g` mean and std of the group's valid rewards, :math:`\epsilon` ``eps``;
+    ``unbiased`` says whether the std divides by :math:`n-1` or by :math:`n`, ``scale=False`` only centres (Dr. GRPO,
+    arXiv:2503.20783). Equal or single-valued groups give exactly 0. Shao et al. 2024, arXiv:2402.03300.
 
     >>> import torch
     >>> group_relative(torch.tensor([[[1.0, 0.0, 1.0, 0.0]]]), torch.ones(1, 1, 4, dtype=torch.bool))
     tensor([[[ 0.8659, -0.8659,  0.8659, -0.8659]]])
     """
-    deviations, _, std = moments(rewards, mask, (2,))
+    deviations, _, std = moments(rewards, mask, (2,), unbiased=unbiased)
     return deviations / (std + eps) if scale else deviations
 
 

@@ -6,12 +6,13 @@ from torch import Tensor
 
 
 def moments(
-    x: Shaped[Tensor, "*axes"], mask: Shaped[Tensor, "*axes"], dims: tuple[int, ...]
+    x: Shaped[Tensor, "*axes"], mask: Shaped[Tensor, "*axes"], dims: tuple[int, ...], *, unbiased: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the deviations from the mean (0 where masked), the mean and the unbiased std over `dims`, kept as axes.
+    """Return the deviations from the mean (0 where masked), the mean and the std over `dims`, kept as axes.
 
     Values are measured from the smallest one before they are averaged: equal values then have *exactly* zero
-    deviations, and near-constant groups keep their digits. The std of fewer than two values is 0.
+    deviations, and near-constant groups keep their digits. The std of fewer than two values is 0; it is taken in units
+    of a power of two near the largest deviation, so that squares of huge values do not overflow.
 
     >>> deviations, mean, std = moments(torch.full((3,), 0.1), torch.ones(3, dtype=torch.bool), (0,))
     >>> deviations.tolist(), std.tolist()
@@ -23,8 +24,10 @@ def moments(
     above = torch.where(mask, x - least, 0)
     offset = above.sum(dims, keepdim=True) / count.clamp(min=1)
     deviations = torch.where(mask, above - offset, 0)
-    variance = deviations.square().sum(dims, keepdim=True) / (count - 1).clamp(min=1)
-    return deviations, least + offset, variance.sqrt()
+    _, power = torch.frexp(deviations.abs().amax(dims, keepdim=True))
+    unit = torch.exp2(power.to(deviations))  # a power of two: dividing by it changes no digit
+    squares = (deviations / unit).square().sum(dims, keepdim=True)
+    return deviations, least + offset, (squares / (count - int(unbiased)).clamp(min=1)).sqrt() * unit
 
 
 def varies(

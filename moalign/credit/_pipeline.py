@@ -10,14 +10,17 @@ from torch import Tensor
 from moalign.credit._at_reward import AtReward
 from moalign.credit._group_relative import group_relative
 from moalign.credit._leave_one_out import leave_one_out
+from moalign.credit._leave_one_out_scaled import leave_one_out_scaled
 from moalign.credit._moments import moments, varies
 from moalign.credit._normalizers import none
 from moalign.credit._spread import spread
+from moalign.errors import ConfigError
 from moalign.parts import bind, fields, look_up_names, part, register
 from moalign.records import Credit, Metrics, Rewards, Rows, State
 
 Grid = Float[Tensor, "member prompt group objective"]
 Mask = Bool[Tensor, "member prompt group objective"]
+MISSING = ("skip", "mean", "zero")
 
 
 @register("credit", "pipeline", test="tests/credit/test_pipeline.py::test_defaults_are_grpo")
@@ -29,7 +32,9 @@ class CreditPipeline:
     turns them into advantages; `collapse.after` may add these up; `rescale` sets their size; the controller's gain
     multiplies what comes out, because any earlier factor would be divided out again; `place` hands it to tokens, and
     may weigh and add up objectives that were kept apart. Only kept rows count, and of them only valid rewards: the
-    others have no advantage and no part in a mean.
+    others have no advantage and no part in a mean. `missing` says what becomes of a kept row's missing rewards:
+    ``"skip"`` is this; ``"mean"`` leaves them out of the means as well, but a row without any reward takes part in
+    `rescale`, as one that did as well as the mean; ``"zero"`` takes them for rewards of 0, which bias the means.
     """
 
     normalize: Any = part("normalizer", bind(none))
@@ -37,22 +42,24 @@ class CreditPipeline:
     collapse: Any = part("collapse", AtReward())
     rescale: Any = part("rescaler", None)
     place: Any = part("placement", bind(spread))
+    missing: str = "skip"
 
     def __post_init__(self) -> None:
         look_up_names(self)
+        if self.missing not in MISSING:
+            raise ConfigError(f"`missing` must be one of {', '.join(MISSING)}, got {self.missing!r}.")
 
     @property
     def scales_objectives(self) -> bool:
         """Whether each objective is divided by its own spread before the objectives are added up."""
-        apart = not isinstance(self.collapse, AtReward)
-        return self.normalize != bind(none) or (apart and bool(fields(self.estimate).get("scale", False)))
+        return self.normalize != bind(none) or (not isinstance(self.collapse, AtReward) and divides(self.estimate))
 
     def problems(self, recipe: Any) -> list[str]:
         """Groups of one have nothing to be compared with; and what the parts say themselves."""
         found = [
             said for value in fields(self).values() if hasattr(value, "problems") for said in value.problems(recipe)
         ]
-        compares = getattr(self.estimate, "fn", None) in (group_relative, leave_one_out)
+        compares = getattr(self.estimate, "fn", None) in (group_relative, leave_one_out, leave_one_out_scaled)
         if compares and recipe.num_generations < 2 and not getattr(recipe.collect, "columns", ()):
             found.append("`num_generations` must be at least 2: the estimator compares a prompt's completions.")
         return found
@@ -80,16 +87,19 @@ class CreditPipeline:
             return Credit(nothing, weights=each), state
         values, kept = rows.grid(rows.rewards.values)
         mask = (rows.grid(rows.rewards.valid.to(values))[0] > 0) & kept[..., None]
-        affine, memory = self.normalize(values, mask, state.get("normalize", {}))
+        counted = kept[..., None].expand_as(mask) if self.missing == "zero" else mask
+        values = torch.where(mask, values, 0)
+        affine, memory = self.normalize(values, counted, state.get("normalize", {}))
         best = torch.maximum(state["best"].to(values), torch.where(mask, values, -torch.inf).amax((1, 2)))
         ideal = affine(_ideal(rows.rewards, best)[:, None, None, :])
-        normal = torch.where(mask, affine(values), 0)
+        normal = torch.where(counted, affine(values), 0)
 
-        seen, valid = self.collapse.before(normal, mask, weights, ideal)
+        seen, valid = self.collapse.before(normal, counted, weights, ideal)
         raw = self.collapse.after(self.estimate(seen, valid), valid, weights)
-        some = valid.any(-1)
-        sized = raw if self.rescale is None else self.rescale(raw, some)
-        there = valid if valid.shape == sized.shape else some[..., None]
+        some = kept if self.missing == "mean" else valid.any(-1)
+        tokens, _ = rows.grid(rows.train_mask.sum(1).to(values))
+        sized = raw if self.rescale is None else self.rescale(raw, some, tokens)
+        there = valid if valid.shape[-1] == sized.shape[-1] > 1 else some[..., None]
         advantages = torch.where(there, sized, 0) * gain.to(raw)[:, None, None, None]
 
         metrics = {
@@ -107,6 +117,13 @@ def _ideal(rewards: Rewards, best: Float[Tensor, "member objective"]) -> Float[T
     declared = rewards.ideal.to(best)
     ideal = torch.where(declared.isnan(), best, declared)
     return torch.where(ideal.isfinite(), ideal, 0)
+
+
+def divides(estimate: Any) -> bool:
+    """Say whether an estimator divides rewards by their spread: twice the rewards are then not twice the advantages."""
+    probe = torch.tensor([[[0.0, 1.0, 3.0], [0.0, 2.0, 7.0]]])[..., None]
+    known = torch.ones_like(probe, dtype=torch.bool)
+    return not torch.allclose(estimate(2 * probe, known), 2 * estimate(probe, known))
 
 
 def _spreads(advantages: Float[Tensor, "member prompt group channel"], some: Tensor, names: tuple[str, ...]) -> Metrics:

@@ -30,7 +30,7 @@ def shared(mates: Mates, requests: Requests, complete: Callable[[Requests], Samp
     place, count = places(requests.member)
     own = (owner(place, count, mates.parts) == mates.part).nonzero().flatten()
     found = complete(replace(requests, place=place).select(own)) if len(own) else None
-    told = mates.told(host({"own": own, **({} if found is None else vars(found))}))
+    told = mates.exchange(host({"own": own, **({} if found is None else vars(found))}))
     device, many = requests.member.device, len(requests.member) * requests.n
     tokens = torch.zeros(many, requests.max_new_tokens, dtype=torch.long, device=device)
     mask, logprobs = torch.zeros_like(tokens, dtype=torch.bool), torch.zeros(tokens.shape, device=device)

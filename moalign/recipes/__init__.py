@@ -26,7 +26,9 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
 
 
 def all_methods() -> list[Method]:
-    """Return every registered part and recipe, by kind and name."""
+    """Return every registered part, reward and recipe, by kind and name."""
+    import moalign.rewards  # noqa: F401 - no recipe holds a reward, so nothing else registers them
+
     return [REGISTRY[key] for key in sorted(REGISTRY)]
 
 

@@ -60,9 +60,13 @@ def accepted(fn: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, 
 
 
 def wanted(fn: Callable[..., Any]) -> list[str]:
-    """Return the columns of the data set that `fn` cannot do without: required, or named by an option `column`."""
+    """Return the columns of the data set that `fn` cannot do without.
+
+    They are its required parameters, what its option `column` names, and those in an attribute `columns`.
+    """
     parameters = _parameters(fn)[1] or {}
     named = [str(value) for name, value in fn.options if name == "column"] if isinstance(fn, Bound) else []
+    named += [str(name) for name in getattr(fn, "columns", ())]
     return named + [name for name, required in parameters.items() if required and name not in GIVEN]
 
 
@@ -76,6 +80,13 @@ def _parameters(fn: Callable[..., Any]) -> tuple[bool, dict[str, bool] | None]:
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     free = any(p.kind is p.VAR_KEYWORD for p in parameters)
     return free, {p.name: p.default is p.empty and p.name not in bound for p in named}
+
+
+def prepare(reward: Any) -> None:
+    """Let a reward that has a method `prepare` load what it needs, before any call and its timeout."""
+    ready = getattr(reward, "prepare", None)
+    if callable(ready):
+        ready()
 
 
 def call(fn: Callable[..., Any], arguments: Mapping[str, Any]) -> tuple[Any, Notes]:

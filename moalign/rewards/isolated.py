@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from moalign.errors import ConfigError, RewardError
-from moalign.rewards.calling import call
+from moalign.rewards.calling import call, prepare
 from moalign.rewards.running import Answer, in_daemon
 from moalign.rewards.sources import resolve
 
@@ -112,6 +112,7 @@ def serve(connection: Connection, pickled: bytes, limit: float) -> None:
         signal.signal(number, ignored)
     try:
         fn = resolve(pickle.loads(pickled))
+        prepare(fn)
     except BaseException as error:
         connection.send_bytes(portable(error))
         return

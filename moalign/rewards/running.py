@@ -4,13 +4,14 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 
 from moalign.rewards.calling import Notes, call, call_async
 
 Answer = tuple[Any, Notes]
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -26,12 +27,13 @@ class Runner(Protocol):
     def close(self) -> None: ...
 
 
-def in_daemon(work: Callable[[], Answer]) -> "Future[Answer]":
+def in_daemon(work: Callable[[], T]) -> "Future[T]":
     """Run `work` in a fresh daemon thread; unlike a pool's, it is not waited for when Python exits.
 
     What "cuda" means is a thread's own affair in torch: the new one is told this one's device.
     """
-    future: Future[Answer] = Future()
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()  # from here on nobody can cancel it: the thread cannot be stopped
     device = torch.cuda.current_device() if torch.cuda.is_initialized() else None
 
     def run() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from moalign.errors import ConfigError, RewardError
 from moalign.objectives import Objective
-from moalign.rewards.calling import TrainerState, is_async, wanted
+from moalign.rewards.calling import TrainerState, is_async, prepare, wanted
 from moalign.rewards.checking import as_numbers
 from moalign.rewards.isolated import InProcess
 from moalign.rewards.running import Answer, InLoop, InThread, Loop, Runner
@@ -85,6 +85,7 @@ class Scorer:
                 self._columns |= {o.name: wanted(group[0].reward) for o in group}
             return _Call(group, InProcess(group[0].reward, group[0].name, timeout), timeout)
         fn = resolve(group[0].reward)
+        prepare(fn)
         self._columns |= {o.name: wanted(fn) for o in group}
         if not is_async(fn):
             return _Call(group, InThread(fn), timeout)

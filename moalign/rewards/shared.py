@@ -35,7 +35,7 @@ class SharedScorer(Scorer):
             {name: column[start:stop] for name, column in (columns or {}).items()},
             trainer_state,
         )
-        return joined([ScoreResult(**told) for told in self.mates.told(vars(found))])
+        return joined([ScoreResult(**told) for told in self.mates.exchange(vars(found))])
 
 
 def stretch(prompts: Sequence[Any], part: int, parts: int) -> tuple[int, int]:

@@ -27,6 +27,7 @@ from moalign.training.recipe import knobs, trained_members
 from moalign.training.session import resume_from
 from moalign.training.shares import cut, light, refuse_idle, take_all
 from moalign.training.stopping import Stopping
+from moalign.training.told import told
 
 if TYPE_CHECKING:
     from moalign.study._study import Study
@@ -129,7 +130,7 @@ def _train(
     study: "Study", made: Assembled, directory: RunDirectory, progress: Progress, stopping: Stopping, ranks: Ranks
 ) -> tuple[Policy, State]:
     """Train this process's members; return all of them."""
-    recipe, policy = divided(study.recipe, ranks), made.policy
+    recipe, policy = divided(told(study.recipe, made.trained), ranks), made.policy
     session = session_of(
         ranks,
         stopping,

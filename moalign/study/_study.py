@@ -83,6 +83,81 @@ class Study:
             if canonical(self.recipe) in RECIPES:
                 object.__setattr__(self, "recipe", RECIPES[canonical(self.recipe)]())
 
+    @classmethod
+    def from_trl(
+        cls,
+        model: Any,
+        reward_funcs: Any,
+        args: Any,
+        train_dataset: Any,
+        *,
+        eval_dataset: Any = None,
+        test_dataset: Any = None,
+        processing_class: Any = None,
+        reward_processing_classes: Any = None,
+        callbacks: Any = None,
+        optimizers: Any = None,
+        quantization_config: Any = None,
+        peft_config: Any = None,
+        tools: Any = None,
+        rollout_func: Any = None,
+        environment_factory: Any = None,
+        members: int = 1,
+        reward_names: Sequence[str] | None = None,
+        **changes: Any,
+    ) -> "Study":
+        """Return the study of what TRL's `GRPOTrainer` is given; `StudyError` names all that has no counterpart.
+
+        Rewards become objectives by their names, or by `reward_names` in TRL's order; they are maximized. `args` is a
+        `GRPOConfig`, taken apart by `recipes.from_trl`; epochs are counted on `train_dataset` as TRL counts them. With
+        one member and no `peft_config` the whole model is trained, as TRL does. Several `members` have preferences
+        instead of `reward_weights`. `changes` are paths of the study, e.g. ``reference_point={"correct": 0.0}`` or
+        ``**{"objectives.tokens.maximize": False}``.
+        """
+        from moalign.bridges.from_trl import study_from_trl
+
+        others = {
+            "reward_processing_classes": reward_processing_classes,
+            "callbacks": callbacks,
+            "optimizers": optimizers,
+            "quantization_config": quantization_config,
+            "tools": tools,
+            "rollout_func": rollout_func,
+            "environment_factory": environment_factory,
+        }
+        return study_from_trl(
+            model,
+            reward_funcs,
+            args,
+            train_dataset,
+            eval_dataset=eval_dataset,
+            test_dataset=test_dataset,
+            processing_class=processing_class,
+            peft_config=peft_config,
+            members=members,
+            reward_names=reward_names,
+            others=others,
+            changes=changes,
+        )
+
+    def to_trl(
+        self,
+        weights: Mapping[str, float | int] | None = None,
+        *,
+        output_dir: str | Path | None = None,
+        **options: Any,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Return one member of the study for TRL: a `GRPOConfig`, and what else the bridge's trainer takes.
+
+        ``GRPOTrainer(args=config, **arguments)`` of `moalign.bridges.trl` then trains it, on the same training split,
+        with the study's credit and controller. `weights` are the member's preference by objective (one that is left out
+        has 0); None: all alike. `options` are further fields of the configuration. `StudyError` names what TRL cannot
+        do. What values members (`eval_prompts`, `reference_point`, ...) has no part in it.
+        """
+        from moalign.bridges.to_trl import study_to_trl
+
+        return study_to_trl(self, weights, output_dir, options)
+
     def replace(self, **changes: Any) -> "Study":
         """Return the study with fields replaced by dotted path, e.g. ``replace(**{"recipe.learning_rate": 1e-4})``."""
         study, errors = self, []

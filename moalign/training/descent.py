@@ -1,7 +1,7 @@
 """The usual update: gradients of every channel, mixed per member, clipped per member, one step of the rule."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,6 +10,7 @@ from torch import Tensor
 from moalign.optimizers.steps import apply, global_norm_clip
 from moalign.parts import Knob, look_up_names, part, register
 from moalign.records import Metrics, Need, Policy, Rows, State
+from moalign.training.covariances import covariances
 from moalign.training.losses import TotalLoss
 
 Gradients = list[dict[str, Tensor]]  # one dict per channel
@@ -34,6 +35,7 @@ class Descent:
     mix: Any = part("mixer", "linear")
     passes: int = 1
     max_grad_norm: Knob = 1.0
+    tells: ClassVar[frozenset[str]] = frozenset({"gram", "covariance"})  # of its metrics, what controllers may read
 
     def __post_init__(self) -> None:
         look_up_names(self)
@@ -57,8 +59,8 @@ class Descent:
             clipped, norms = global_norm_clip(mixed, torch.where(norm > 0, norm, torch.inf))
             active = state["active"] & torch.isfinite(total).all(dim=1) & torch.isfinite(norms)
             state = {"rule": self._step(policy, clipped, state["rule"], lr, active), "active": active}
-            metrics = {"loss": total.sum(dim=1), "grad_norm": norms, **conflicts(gram)}
-        return metrics, state
+            metrics = {"loss": total.sum(dim=1), "grad_norm": norms, **conflicts(gram), **products(gram)}
+        return {**metrics, **covariances(rows, losses.credit)}, state
 
     def _mixed(
         self, gradients: Gradients, preferences: Float[Tensor, "member channel"]
@@ -135,6 +137,13 @@ def conflicts(gram: Float[Tensor, "member channel channel"] | None) -> Metrics:
     cosine = gram / (norm[:, :, None] * norm[:, None, :])
     pairs = [(i, j) for i in range(gram.shape[1]) for j in range(i + 1, gram.shape[1])]
     return {f"conflict/{i}__{j}": cosine[:, i, j] for i, j in pairs}
+
+
+def products(gram: Float[Tensor, "member channel channel"] | None) -> Metrics:
+    """Return the inner products of the channels' gradients: ``gram/0__1``, and ``gram/0__0`` the square of a length."""
+    if gram is None:
+        return {}
+    return {f"gram/{i}__{j}": gram[:, i, j] for i in range(gram.shape[1]) for j in range(i, gram.shape[1])}
 
 
 def _scale(gradient: Tensor, weight: Float[Tensor, "member"]) -> Tensor:

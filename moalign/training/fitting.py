@@ -58,7 +58,8 @@ def _declared(root: Any, declared: Any) -> Iterator[tuple[str, Any, Any, str | N
         for f in dataclasses.fields(root):
             yield f.name, getattr(root, f.name), f.type, f.metadata.get("kind"), f.default
     elif isinstance(root, Mapping):
-        each = (get_args(declared) or (Any,))[-1]
+        of_mappings = [kind for kind in _kinds(declared) if get_origin(kind) in (Mapping, dict)]
+        each = get_args(of_mappings[0])[-1] if of_mappings else Any
         for name, value in root.items():
             yield str(name), value, each, None, None
 

@@ -109,7 +109,7 @@ class Ranks:
         try:
             yield made
             with suppress(Lost):
-                made.told(None)
+                made.exchange(None)
         except (Ended, Lost):
             raise
         except (Exception, SystemExit) as error:
@@ -120,7 +120,7 @@ class Ranks:
             with suppress(Exception):  # broken by a process that is gone
                 dist.destroy_process_group(made.own)
 
-    def told(self, value: T) -> list[T]:
+    def exchange(self, value: T) -> list[T]:
         """Return what every process of the team says, in their order."""
         if self.parts == 1:
             return [value]
@@ -136,7 +136,7 @@ class Ranks:
         """Return each tensor's sum over the team, the same to the bit in all of its processes."""
         if self.parts == 1:
             return list(tensors)
-        self.told(None)  # nobody has failed
+        self.exchange(None)  # nobody has failed
         flat = torch.cat([x.detach().flatten().float().cpu() for x in tensors])
         with _noticing():
             dist.all_reduce(flat, group=self.own)
@@ -158,7 +158,7 @@ class Ranks:
         """Return what every process says, in their order."""
         if self.size == 1:
             return [value]
-        self.told(None)  # so that a failure in the team is heard in it first
+        self.exchange(None)  # so that a failure in the team is heard in it first
         found = self._exchanged(value)
         failed = [said.status for said in found if isinstance(said, Failed)]
         if failed:

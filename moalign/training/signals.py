@@ -14,7 +14,7 @@ def signals_of(rows: Rows, *, step: int, progress: float, names: tuple[str, ...]
     """Return each member's mean reward and the spread within its groups, over everything that was scored."""
     if rows.rewards is None:
         nothing = torch.full((rows.members, len(names)), torch.nan)
-        return Signals(step=step, progress=progress, means=nothing, stds=nothing, metrics=metrics)
+        return Signals(step=step, progress=progress, means=nothing, stds=nothing, metrics=metrics, names=names)
     values, _ = rows.grid(rows.rewards.values)
     valid = rows.grid(rows.rewards.valid.float())[0] > 0
     return Signals(
@@ -23,6 +23,7 @@ def signals_of(rows: Rows, *, step: int, progress: float, names: tuple[str, ...]
         means=_mean(values, valid, (1, 2)).cpu(),  # controllers and their state live on the CPU
         stds=_within_groups(values, valid).cpu(),
         metrics=metrics,
+        names=names,
     )
 
 

@@ -16,6 +16,7 @@ class Controller:
     """Base of the controllers: subclasses define `init` and `weigh`, and `observe` if they learn from a step."""
 
     holds_thresholds: ClassVar[bool] = False  # True: an objective with a threshold is a floor, and needs no preference
+    moves_gain: ClassVar[bool] = False  # True: the gain is not always 1
 
     def init(self, preferences: Float[Tensor, "member objective"], setting: Setting) -> State:
         """Return the state before the first step."""

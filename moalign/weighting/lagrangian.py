@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from moalign.errors import ConfigError
-from moalign.optimizers.weights import dual_ascent
+from moalign.optimizers.weights import dual_ascent, pid
 from moalign.parts import register
 from moalign.records import Metrics, Rows, Setting, Signals, State
 from moalign.weighting.controller import Controller, Weights, on_simplex, per_member
@@ -25,16 +25,19 @@ from moalign.weighting.statistics import check_share, declared_range, follow, pe
 class Lagrangian(Controller):
     r"""Maximise the preference subject to thresholds, :math:`w = (p + q) / (1 + \sum_k q_k)`.
 
-    .. math:: q_k = [\lambda_k + P v_k]_0^{\max}, \qquad \lambda_k \leftarrow [\lambda_k + \eta v_k]_0^{\max}
+    .. math:: q_k = [\lambda_k + P v_k + D (\Delta_k)_+]_0^{\max}, \qquad
+              \lambda_k \leftarrow [\lambda_k + \eta v_k]_0^{\max}
 
     :math:`p` the member's preference, :math:`\lambda` its multipliers, :math:`\eta` ``multiplier_lr``, :math:`P`
-    ``proportional``, max ``maximum``, :math:`v` the violation (threshold - running mean) / scale. The scale is
+    ``proportional``, :math:`D` ``derivative``, max ``maximum``, :math:`\Delta` by how much the running mean fell in the
+    last step, over the scale, :math:`v` the violation (threshold - running mean) / scale. The scale is
     ideal - nadir where a study declares them, else the largest running std within groups seen so far, so that a unit
     does not count. The running mean keeps ``memory`` of itself. Criterion: means.
 
     With ``proportional=0``, one reward and one cost this is PPO-Lag's mix (A_reward - λ A_cost) / (1 + λ), Dai et al.
     2023, arXiv:2310.12773. But a multiplier alone only circles around a constraint on a linear front; the proportional
-    term (Stooke et al. 2020, arXiv:2007.03964) lets the last step meet it.
+    term lets the last step meet it, and the derivative term answers a fall before it is a violation: with both this is
+    PID control of the multiplier, Stooke et al. 2020, arXiv:2007.03964.
 
     The state's ``preference`` and ``threshold`` (NaN: none) belong to a member; a breeder may rewrite them for a clone.
     """
@@ -43,6 +46,7 @@ class Lagrangian(Controller):
 
     multiplier_lr: float = 0.1
     proportional: float = 3.0
+    derivative: float = 0.0
     maximum: float = 10.0
     memory: float = 0.85
 
@@ -51,8 +55,9 @@ class Lagrangian(Controller):
         for name in ("multiplier_lr", "maximum"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"`{name}` must be positive, got {getattr(self, name)}.")
-        if self.proportional < 0:
-            raise ConfigError(f"`proportional` must not be negative, got {self.proportional}.")
+        for name in ("proportional", "derivative"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"`{name}` must not be negative, got {getattr(self, name)}.")
 
     def init(self, preferences: Float[Tensor, "member objective"], setting: Setting) -> State:
         members = len(preferences)
@@ -63,18 +68,27 @@ class Lagrangian(Controller):
             "range": per_member_copy(declared_range(setting).to(preferences), members),
             "multiplier": torch.zeros_like(preferences),
             "mean": torch.full_like(preferences, torch.nan),
+            "before": torch.full_like(preferences, torch.nan),
             "spread": torch.full_like(preferences, torch.nan),
             "std": torch.full_like(preferences, torch.nan),
         }
 
     def weigh(self, state: State, rows: Rows) -> Weights:
-        pressure = (state["multiplier"] + self.proportional * _violation(state)).clamp(0, self.maximum)
+        pressure = pid(
+            state["multiplier"],
+            _violation(state),
+            ((state["before"] - state["mean"]) / _scale(state)).nan_to_num(nan=0.0) * ~state["threshold"].isnan(),
+            proportional=self.proportional,
+            derivative=self.derivative,
+            maximum=self.maximum,
+        )
         return per_member((state["preference"] + pressure) / (1 + pressure.sum(dim=1, keepdim=True)))
 
     def observe(self, state: State, signals: Signals) -> State:
         std = follow(state["std"], signals.stds, memory=self.memory)
         state = {
             **state,
+            "before": state["mean"],
             "mean": follow(state["mean"], signals.means, memory=self.memory),
             "std": std,
             "spread": torch.fmax(state["spread"], std),
@@ -93,11 +107,14 @@ class Lagrangian(Controller):
 
 def _violation(state: State) -> Float[Tensor, "member objective"]:
     """Return how far the means lie below their thresholds; 0 where there is none or nothing was seen yet."""
+    return ((state["threshold"] - state["mean"]) / _scale(state)).nan_to_num(nan=0.0)
+
+
+def _scale(state: State) -> Float[Tensor, "member objective"]:
     # an objective that never varied has no unit of its own: its threshold's size stands in
     size = torch.where(state["threshold"] != 0, state["threshold"].abs(), 1.0)
     seen = torch.where(state["spread"] > 0, state["spread"], size)
-    scale = torch.where(state["range"].isnan(), seen, state["range"])
-    return ((state["threshold"] - state["mean"]) / scale).nan_to_num(nan=0.0)
+    return torch.where(state["range"].isnan(), seen, state["range"])
 
 
 def needs_multipliers(recipe: Any) -> list[str]:

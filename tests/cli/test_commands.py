@@ -17,7 +17,7 @@ from moalign.cli import app
 from moalign.cli import demo as demo_command
 
 Call = Callable[..., tuple[int, str, str]]
-COMMANDS = ("demo", "check", "run", "front", "show", "export", "methods", "doctor")
+COMMANDS = ("demo", "check", "run", "front", "show", "export", "audit", "rescore", "methods", "doctor")
 PLAIN = re.compile(r"\x1b\[[0-9;]*m")
 
 

@@ -26,7 +26,7 @@ from moalign.losses import (
     token_mean,
     token_ratio,
 )
-from moalign.parts import bind
+from moalign.parts import bind, build, fields
 from moalign.recipes import from_trl
 from moalign.records import Credit, Need, Outputs, Policy, Rewards, Rows, Setting
 from moalign.training.losses import TotalLoss
@@ -218,6 +218,12 @@ def test_advantages(trl_says, tmp_path: Path, aggregation: tuple[str, str]) -> N
         ours = credit_of(AGGREGATIONS[aggregation], rows).advantages[:, 0, 0]
         assert_close(ours, said.batch["advantages"], atol=1e-6, rtol=1e-6, msg=lambda m, name=name: f"{name}: {m}")
     assert ours.any()
+
+
+def test_presets() -> None:
+    """The two aggregations go by name, too."""
+    for name, same in (("grpo-trl", trl_sum_then_normalize()), ("gdpo-trl", trl_normalize_then_sum())):
+        assert fields(build("credit", name)) == fields(same)
 
 
 CASES = [

@@ -21,7 +21,7 @@ class OneOf:
     part: int
     parts: int
 
-    def told(self, value: Any) -> list[Any]:
+    def exchange(self, value: Any) -> list[Any]:
         return [value]
 
     def summed(self, tensors: Sequence[Tensor]) -> list[Tensor]:

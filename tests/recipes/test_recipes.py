@@ -57,10 +57,10 @@ BINDINGS: dict[str, dict[str, Any]] = {
         "weighting.step": 0.02},
     "lagrangian": EACH | TARGET | CONSTANT | {
         "weighting": "lagrangian", "weighting.multiplier_lr": 0.1, "weighting.proportional": 3.0,
-        "weighting.maximum": 10.0, "weighting.memory": 0.85},
+        "weighting.derivative": 0.0, "weighting.maximum": 10.0, "weighting.memory": 0.85},
     "c_morl": EACH | TARGET | CONSTANT | GAPS | {
         "weighting": "lagrangian", "weighting.multiplier_lr": 0.1, "weighting.proportional": 3.0,
-        "weighting.maximum": 10.0, "weighting.memory": 0.85},
+        "weighting.derivative": 0.0, "weighting.maximum": 10.0, "weighting.memory": 0.85},
     "vapo": {  # Yue et al. 2025, section 5
         "credit": "gae", "credit.alpha": 0.05, "credit.gamma": 1.0, "credit.lambda_critic": 1.0,
         "losses": ["kl", "policy", "positive", "value"], "losses.policy.bounds.epsilon_high": 0.28,

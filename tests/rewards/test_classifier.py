@@ -116,3 +116,36 @@ def test_config_says_what_is_applied_to_the_logits(one_score):
     model.config.function_to_apply = "softmax"
     with pytest.raises(ConfigError, match="`function_to_apply='softmax'`; 'none' and 'sigmoid' are known"):
         Classifier.of(model)
+
+
+def test_heads_beside_the_model_scale_its_logits(two_labels):
+    raw = Classifier.load(two_labels)(PROMPTS, COMPLETIONS)
+    (two_labels / "heads.json").write_text('{"helpful": {"mean": 0.5, "std": 2.0}}')
+    scaled = Classifier.load(two_labels)(PROMPTS, COMPLETIONS)
+    assert scaled["helpful"] == pytest.approx([(value - 0.5) / 2.0 for value in raw["helpful"]])
+    assert scaled["harmless"] == raw["harmless"]
+    assert Classifier.load(two_labels, heads={})(PROMPTS, COMPLETIONS) == raw
+    (two_labels / "heads.json").write_text('{"polite": {"mean": 0.5, "std": 2.0}}')
+    with pytest.raises(ConfigError, match="`heads` names `polite`; the reward model's labels are harmless, helpful"):
+        Classifier.load(two_labels)
+    (two_labels / "heads.json").write_text('{"helpful": {"mean": 0.5, "std": 0.0}}')
+    with pytest.raises(ConfigError, match="a std above 0"):
+        Classifier.load(two_labels)
+    (two_labels / "heads.json").write_text('{"helpful": 3}')
+    with pytest.raises(ConfigError, match=r"heads\.json` must say"):
+        Classifier.load(two_labels)
+
+
+def test_batches_of_like_length_change_no_score(two_labels):
+    prompts, completions = ["1+", "12+3", "1", "123+4"], ["2=3", "3=15", "=1", "56=579"]
+    model = BertForSequenceClassification.from_pretrained(two_labels)
+    alone = Classifier(model, make_tokenizer(), batch_size=1)(prompts, completions)
+    widths = []
+    model.register_forward_pre_hook(
+        lambda module, args, kwargs: widths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    together = Classifier(model, make_tokenizer(), batch_size=2)(prompts, completions)
+    assert widths == [11, 5]  # texts of 11 and 8, then of 5 and 3 characters
+    for name, values in alone.items():
+        assert together[name] == pytest.approx(values, abs=1e-6)
+    assert Classifier(model, make_tokenizer())([], []) == {"harmless": [], "helpful": []}

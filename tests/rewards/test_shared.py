@@ -24,7 +24,7 @@ class Mate:
     both: threading.Barrier
     parts: int = 2
 
-    def told(self, value: Any) -> list[Any]:
+    def exchange(self, value: Any) -> list[Any]:
         self.said[self.part] = value
         self.both.wait()
         return list(self.said)

@@ -12,7 +12,7 @@ from moalign.optimizers.steps import SGD, AdamW
 from moalign.parts import bind
 from moalign.policies import Tabular
 from moalign.records import Couples, Credit, Need, Rows
-from moalign.training.descent import Descent, conflicts, differentiate
+from moalign.training.descent import Descent, conflicts, differentiate, products
 from moalign.training.losses import TotalLoss, complete
 
 PROMPTS, WORDS, PER_PROMPT = 2, 4, 6
@@ -195,6 +195,22 @@ def test_conflicts_are_cosines() -> None:
     opposed = some_advantages(rows) * torch.tensor([1.0, -2.0])
     metrics, _ = Descent()(policy, rows, losses_of(policy, opposed), Descent().init(policy), now())
     assert_close(metrics["conflict/0__1"], torch.tensor([-1.0]))
+
+
+def test_inner_products_of_the_channels_are_told() -> None:
+    g = torch.tensor([[3.0, 0.0], [1.0, 2.0]])
+    found = products((g @ g.T)[None])
+    assert {name: float(value) for name, value in found.items()} == {
+        "gram/0__0": 9.0,
+        "gram/0__1": 3.0,
+        "gram/1__1": 5.0,
+    }
+    assert products(None) == {}
+    policy, rows = policy_of(1), rows_of(1)
+    opposed = some_advantages(rows) * torch.tensor([1.0, -2.0])
+    metrics, _ = Descent()(policy, rows, losses_of(policy, opposed), Descent().init(policy), now())
+    assert_close(metrics["gram/0__1"], -2 * metrics["gram/0__0"])
+    assert_close(metrics["gram/1__1"], 4 * metrics["gram/0__0"])
 
 
 def test_several_passes_look_back_at_the_old_policy() -> None:

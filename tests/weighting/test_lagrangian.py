@@ -89,7 +89,8 @@ def test_meets_its_constraint_on_a_bandit(declare, bandit, rows):
 
 
 @pytest.mark.parametrize(
-    "options", [{"multiplier_lr": 0.0}, {"maximum": -1.0}, {"proportional": -1.0}, {"memory": 1.0}]
+    "options",
+    [{"multiplier_lr": 0.0}, {"maximum": -1.0}, {"proportional": -1.0}, {"derivative": -1.0}, {"memory": 1.0}],
 )
 def test_refuses_impossible_options(options):
     with pytest.raises(ConfigError, match=f"`{next(iter(options))}` must"):
@@ -121,3 +122,14 @@ def test_a_stricter_threshold_of_the_study_stays(declare):
 def test_only_a_state_with_thresholds_can_be_constrained():
     with pytest.raises(ConfigError, match="needs `weighting='lagrangian'`"):
         constrain({"preference": torch.ones(1, 2)}, 0, objective=0, value=torch.ones(2), retain=0.9)
+
+
+def test_derivative_term_answers_a_fall_and_not_a_rise(declare, show, rows):
+    controller = Lagrangian(multiplier_lr=0.1, proportional=0.0, derivative=2.0, memory=0.0)
+    state = controller.init(torch.tensor([[1.0, 0.0]]), declare(**UNIT, thresholds=[NAN, 0.5]))
+    state = controller.observe(state, show([[0.9, 0.9]]))  # the first mean has nothing before it
+    assert controller.weigh(state, rows)[0][0, 0, 0].tolist() == [1.0, 0.0]
+    state = controller.observe(state, show([[0.9, 0.6]]))  # still met, but 0.3 lower: 2 * 0.3
+    torch.testing.assert_close(controller.weigh(state, rows)[0][0, 0, 0], torch.tensor([1 / 1.6, 0.6 / 1.6]))
+    state = controller.observe(state, show([[0.1, 0.8]]))  # risen; and the other one, which fell, is no constraint
+    assert controller.weigh(state, rows)[0][0, 0, 0].tolist() == [1.0, 0.0]

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from moalign.errors import ConfigError
+from moalign.optimizers.gradients._angles import at_most, subsets
 from moalign.parts import register
 
 RIDGE = 1e-11  # on a unit diagonal, in double precision: settles sets of linearly dependent gradients
@@ -36,9 +36,7 @@ def min_norm(
     >>> min_norm(g @ g.mT, torch.tensor([0.5, 0.5]))  # 4 / (1 + 4), 1 / (1 + 4)
     tensor([0.8000, 0.2000])
     """
-    channels = gram.shape[-1]
-    if channels > MOST:
-        raise ConfigError(f"`min-norm` mixes at most {MOST} channels, found {channels}; use `linear`.")
+    at_most(gram.shape[-1], MOST, "min-norm")
     used = preferences != 0
     candidates = _candidates(gram.double(), used)
     norms = (candidates * (gram.double().unsqueeze(-3) @ candidates.unsqueeze(-1)).squeeze(-1)).sum(dim=-1)
@@ -54,15 +52,12 @@ def _candidates(
 
     Gradients are first scaled to length 1, x = w |g|, or the shortest one would drown in the rounding of the longest.
     """
-    channels = gram.shape[-1]
-    numbers = torch.arange(1, 2**channels, device=gram.device)
-    sets = (numbers.unsqueeze(-1) >> torch.arange(channels, device=gram.device)) & 1
-    sets = sets[sets.sum(dim=-1).argsort(descending=True, stable=True)].bool() & used.unsqueeze(-2)
+    sets = subsets(gram.shape[-1], gram.device) & used.unsqueeze(-2)
     length = gram.diagonal(dim1=-2, dim2=-1).clamp(min=0.0).sqrt()
     longest = length.amax(dim=-1, keepdim=True)
     length = torch.where(longest > 0, length.maximum(1e-8 * longest), 1.0)
     cosine = gram / length.unsqueeze(-1) / length.unsqueeze(-2)
-    eye = torch.eye(channels, dtype=gram.dtype, device=gram.device)
+    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     inside = sets.unsqueeze(-1) & sets.unsqueeze(-2)
     matrix = torch.where(inside, (cosine + RIDGE * eye).unsqueeze(-3), eye)  # identity rows for who is not in the set
     share = torch.where(sets, (length.amin(dim=-1, keepdim=True) / length).unsqueeze(-2), 0.0)  # sum of w = share . x

@@ -24,7 +24,7 @@ class Linear(Scalarizer):
     tensor(0.5500)
     """
 
-    additive: ClassVar[bool] = True
+    skips_weightless: ClassVar[bool] = True
 
     def __call__(
         self,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from moalign.optimizers.scalarizers._base import Scalarizer, check_positive
-from moalign.parts import register
+from moalign.optimizers.scalarizers._base import Scalarizer, along_members, check_positive
+from moalign.parts import Knob, register
 
 
 @register(
@@ -21,7 +21,8 @@ class SmoothChebyshev(Scalarizer):
 
     :math:`r` are ``rewards``, :math:`w` ``weights``, :math:`z` ``ideal``, :math:`\mu` ``mu``: as it falls to 0 the
     utility becomes `Chebyshev`, from below and by at most :math:`\mu \log m` for :math:`m` objectives; as it grows the
-    gradient becomes that of the weighted sum. Per sequence it optimises E[u(r)], through `FromScalarizer` u(E[r]).
+    gradient becomes that of the weighted sum. So a schedule anneals it, ``mu=Linear(1.0, 0.02)``: every objective
+    counts at first, and the worst one in the end. Per sequence it optimises E[u(r)], through `FromScalarizer` u(E[r]).
     Lin et al. 2024, arXiv:2402.19078.
 
     >>> import torch
@@ -29,7 +30,7 @@ class SmoothChebyshev(Scalarizer):
     tensor(-1.8133)
     """
 
-    mu: float = 0.1
+    mu: Knob = 0.1
 
     def __post_init__(self) -> None:
         check_positive(self.mu, "mu")
@@ -42,4 +43,6 @@ class SmoothChebyshev(Scalarizer):
     ) -> Float[Tensor, "*batch"]:
         regret = weights * (ideal - rewards)
         worst = regret.detach().amax(dim=-1, keepdim=True)  # taken out first: regret / mu may overflow, a gap may not
-        return -(worst.squeeze(-1) + self.mu * ((regret - worst) / self.mu).logsumexp(dim=-1))
+        mu = along_members(self.mu, worst)
+        soft = mu * ((regret - worst) / mu).logsumexp(dim=-1, keepdim=True)
+        return -(worst + soft).squeeze(-1)
