@@ -19,7 +19,7 @@ def cagrad(
 
     :math:`g_0 = \sum_k p_k g_k`, :math:`p` ``preferences`` (the paper's mean where they are equal), :math:`c` ``c``, at
     least 0: none gives `linear`, much gives the direction of `min_norm`. Liu et al. 2021, arXiv:2110.14048; the length
-    stays as it is, where the authors' code also divides by :math:`1 + c^2`.
+    stays as it is, where some implementations also divide by :math:`1 + c`.
 
     If the worst channels are the set S, :math:`d = g_0 + \sum_{k \in S} y_k g_k` and all of them gain the same
     :math:`\mu`, so :math:`G_S y = \mu 1 - (G p)_S` and :math:`y^\top G y = c^2 \|g_0\|^2` is a quadratic in
