@@ -10,6 +10,7 @@ COMMANDS = {
     "step": "a step against TRL's",
     "front": "a front against TRL, run after run",
     "overhead": "what the vector costs",
+    "known_fronts": "shares of fronts that are known in closed form",
     "gram": "mixing gradients against TorchJD's",
     "gpu-0.5b": "on a GPU, 0.5 B parameters",
     "gpu-7b": "on a GPU, 7 B parameters",
