@@ -50,8 +50,6 @@ def test_agrees_with_scipy(channels: int) -> None:
 
 
 def test_agrees_with_torchjd() -> None:
-    pytest.importorskip("cvxpy")
-    pytest.importorskip("clarabel")
     from torchjd.aggregation import CAGradWeighting
 
     for gram in gram_of(random_gradients(5, 4, 20, seed=6)):

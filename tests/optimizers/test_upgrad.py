@@ -31,8 +31,6 @@ def test_agrees_with_projections_by_scipy(channels: int, size: int) -> None:
 
 
 def test_agrees_with_torchjd() -> None:
-    pytest.importorskip("quadprog")
-    pytest.importorskip("qpsolvers")
     from torchjd.aggregation import UPGradWeighting
 
     for gram in gram_of(random_gradients(5, 4, 20, seed=6)):
