@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from moalign.credit._normalizers import none
+from moalign.credit._scalarized import Scalarized
 from moalign.errors import ConfigError
 from moalign.optimizers.scalarizers import Linear, among
 from moalign.parts import bind, look_up_names, part, register
@@ -18,7 +19,7 @@ NONE = bind(none)
 
 @register("collapse", "at-reward", test="tests/credit/test_collapses.py::test_at_reward_matches_grpo")
 @dataclass(frozen=True)
-class AtReward:
+class AtReward(Scalarized):
     """Scalarize every completion's reward vector: what is maximised is E[u(r)], u the `scalarizer`.
 
     `missing` says what an objective that does not apply to a completion does: ``"renormalize"`` leaves it out and
@@ -81,12 +82,3 @@ class AtReward:
                 found = partial(values[..., here], weights[..., here], ideal[..., here])
                 utility = torch.where(patterns == code, found, utility)
         return utility
-
-    def after(
-        self,
-        advantages: Float[Tensor, "member prompt group channel"],
-        valid: Bool[Tensor, "member prompt group channel"],
-        weights: Float[Tensor, "member #prompt #group objective"],
-    ) -> Float[Tensor, "member prompt group channel"]:
-        """Return the advantages: they are scalar already."""
-        return advantages

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from moalign.credit._scalarized import Scalarized
 from moalign.errors import ConfigError
 from moalign.optimizers.hypervolume import contributions
 from moalign.parts import register
@@ -14,7 +15,7 @@ from moalign.parts import register
 
 @register("collapse", "set-hypervolume", test="tests/credit/test_set_hypervolume.py::test_by_hand")
 @dataclass(frozen=True)
-class SetHypervolume:
+class SetHypervolume(Scalarized):
     r"""Value a completion by :math:`HV(G)-HV(G\setminus\{r_i\})`, its exact contribution to the group's hypervolume.
 
     :math:`G` the reward vectors of its prompt's group, above `reference` in every objective, in the unit that the
@@ -51,12 +52,3 @@ class SetHypervolume:
             points = values[member, prompt][rows][:, here]
             worth[member, prompt, rows] = contributions(points, points.new_full((points.shape[1],), self.reference))
         return worth[..., None], some[..., None]
-
-    def after(
-        self,
-        advantages: Float[Tensor, "member prompt group channel"],
-        valid: Bool[Tensor, "member prompt group channel"],
-        weights: Float[Tensor, "member #prompt #group objective"],
-    ) -> Float[Tensor, "member prompt group channel"]:
-        """Return the advantages: they are scalar already."""
-        return advantages

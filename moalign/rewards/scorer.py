@@ -28,6 +28,15 @@ PATIENCE = 3  # timeouts in a row after which training stops
 log = logging.getLogger("moalign")
 
 
+def is_count(metric: str) -> bool:
+    """Tell whether a metric is summed over batches and processes; others are averaged over rows.
+
+    >>> is_count("timeouts/length"), is_count("valid_fraction/length")
+    (True, False)
+    """
+    return metric.startswith("timeouts/")
+
+
 @dataclass(frozen=True)
 class ScoreResult:
     """What the objectives gave for one batch, each in its own sign."""

@@ -8,7 +8,7 @@ import torch
 
 from moalign.mates import Mates
 from moalign.objectives import Objective
-from moalign.rewards.scorer import DEFAULT_TIMEOUT, Scorer, ScoreResult
+from moalign.rewards.scorer import DEFAULT_TIMEOUT, Scorer, ScoreResult, is_count
 
 
 class SharedScorer(Scorer):
@@ -59,7 +59,7 @@ def joined(parts: Sequence[ScoreResult]) -> ScoreResult:
     metrics: dict[str, float] = {}
     for name in dict.fromkeys(name for part in parts for name in part.metrics):
         said = [(part.metrics[name], count) for part, count in zip(parts, rows) if name in part.metrics]
-        if name.startswith("timeouts/"):
+        if is_count(name):
             metrics[name] = sum(value for value, _ in said)
         else:
             metrics[name] = sum(value * count for value, count in said) / max(sum(count for _, count in said), 1)

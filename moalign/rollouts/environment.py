@@ -15,6 +15,7 @@ from moalign.errors import ConfigError
 from moalign.objectives import Objective, gated, ideal_nadir, trained
 from moalign.records import Examples, Prompts, Rewards, Rows, Samples, Stream
 from moalign.rewards import Scorer, TrainerState
+from moalign.rewards.scorer import is_count
 from moalign.rewards.texts import text_of
 
 log = logging.getLogger("moalign")
@@ -33,7 +34,7 @@ class Ledger:
         if not rows:
             return
         for name, value in metrics.items():
-            summed = name.startswith("timeouts/")
+            summed = is_count(name)
             self.totals[name] = self.totals.get(name, 0.0) + value * (1 if summed else rows)
             self.weights[name] = 1.0 if summed else self.weights.get(name, 0.0) + rows
 

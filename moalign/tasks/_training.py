@@ -150,17 +150,13 @@ def next_token_loss(model: Any, tokens: Any, lines: Sequence[str], *, prompt: in
 
 
 def pair_loss(model: Any, tokens: Any, pairs: Sequence[Mapping[str, str]], *, centre: float) -> Any:
-    r"""Return the Bradley-Terry loss of a one-label classifier on `pairs` of prompt, chosen and rejected.
-
-    :math:`-\log\sigma(r_c - r_r) + \lambda (r_c + r_r)^2`, averaged; :math:`\lambda` ``centre`` holds the scores around
-    0, which differences alone leave open (Eisenstein et al. 2023, arXiv:2312.09244).
-    """
-    from torch.nn import functional as F
+    """Return `bradley_terry` of a one-label classifier on `pairs` of prompt, chosen and rejected."""
+    from moalign.rewards.trainer import bradley_terry
 
     texts = [pair["prompt"] + pair[side] for side in ("chosen", "rejected") for pair in pairs]
     batch = tokens(texts, padding=True, padding_side="right", return_tensors="pt", return_token_type_ids=False)
     chosen, rejected = model(**batch).logits[:, 0].chunk(2)
-    return (-F.logsigmoid(chosen - rejected) + centre * (chosen + rejected) ** 2).mean()
+    return bradley_terry(chosen, rejected, centre=centre)
 
 
 def bar(shown: bool) -> Any:

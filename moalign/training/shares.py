@@ -12,6 +12,7 @@ from torch import Tensor
 from moalign.errors import ConfigError
 from moalign.mates import host
 from moalign.records import Metrics, Policy, State
+from moalign.rewards.scorer import is_count
 from moalign.training.gather import gather_state
 from moalign.training.ranks import Ranks
 from moalign.training.session import resume_from
@@ -95,7 +96,7 @@ def stacked_metrics(parts: Sequence[Metrics], members: Sequence[int], rows: Sequ
         if known.ndim:
             nothing = [torch.full((many, *known.shape[1:]), torch.nan, device=known.device) for many in members]
             found[name] = torch.cat([part.get(name, empty).float() for part, empty in zip(parts, nothing)])
-        elif name.startswith("timeouts/"):  # counted, not averaged
+        elif is_count(name):
             found[name] = torch.stack([part[name] for part in parts if name in part]).sum()
         else:
             said = [(part[name] * count, count) for part, count in zip(parts, rows) if name in part]

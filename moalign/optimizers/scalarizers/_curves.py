@@ -26,7 +26,20 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Maximum(Curve):
+class _Ramp(Curve):
+    """A curve that rises or falls from `low` to `high`."""
+
+    low: Real
+    high: Real
+    scale: Real = 1.0
+
+    def __post_init__(self) -> None:
+        _check_order(self, low=self.low, high=self.high)
+        check_positive(self.scale, "scale")
+
+
+@dataclass(frozen=True)
+class Maximum(_Ramp):
     r"""Worthless up to `low`, perfect from `high` on, :math:`((y - l) / (h - l))^s` between; :math:`s` is `scale`.
 
     A `scale` above 1 asks for values near `high`, one below 1 is content earlier.
@@ -35,33 +48,17 @@ class Maximum(Curve):
     tensor([0.0000, 0.2500, 1.0000])
     """
 
-    low: Real
-    high: Real
-    scale: Real = 1.0
-
-    def __post_init__(self) -> None:
-        _check_order(self, low=self.low, high=self.high)
-        check_positive(self.scale, "scale")
-
     def __call__(self, values: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         return _ramp(values, self.low, self.high, self.scale)
 
 
 @dataclass(frozen=True)
-class Minimum(Curve):
+class Minimum(_Ramp):
     r"""Perfect up to `low`, worthless from `high` on, :math:`((h - y) / (h - l))^s` between; :math:`s` is `scale`.
 
     >>> Minimum(100, 300)(torch.tensor([50.0, 150.0, 300.0]))
     tensor([1.0000, 0.7500, 0.0000])
     """
-
-    low: Real
-    high: Real
-    scale: Real = 1.0
-
-    def __post_init__(self) -> None:
-        _check_order(self, low=self.low, high=self.high)
-        check_positive(self.scale, "scale")
 
     def __call__(self, values: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         return _ramp(values, self.high, self.low, self.scale)
